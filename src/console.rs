@@ -1,0 +1,90 @@
+//! What a person or a script sees: results on stdout, everything else on
+//! stderr, progress bars only where stderr is a terminal.
+
+use std::fmt::Display;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// The form of results on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document, for scripts.
+    Json,
+}
+
+/// Where a verb says what it does and what came of it.
+#[derive(Debug, Clone)]
+pub struct Console {
+    /// The form of results.
+    pub output: OutputFormat,
+    /// No notes and no progress, only results and errors.
+    pub quiet: bool,
+    /// How much detail `-v` asked for; 0 is none.
+    pub verbosity: u8,
+}
+
+impl Console {
+    /// Prints a verb's result to stdout in the form asked for.
+    ///
+    /// # Errors
+    /// When the result cannot be written as JSON.
+    pub fn result<T: Serialize + Display>(&self, result: &T) -> anyhow::Result<()> {
+        match self.output {
+            OutputFormat::Table => println!("{result}"),
+            OutputFormat::Json => println!("{}", serde_json::to_string_pretty(result)?),
+        }
+        Ok(())
+    }
+
+    /// Says on stderr what is going on, unless `-q`.
+    pub fn note(&self, text: impl Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Says on stderr what only `-v` wants to know.
+    pub fn detail(&self, text: impl Display) {
+        if self.verbosity > 0 && !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Whether progress may be drawn: stderr is a terminal and not `-q`.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// A bar over a known number of steps with rate and time left; hidden where
+    /// no progress may be drawn.
+    pub fn bar(&self, length: u64, unit: &str) -> ProgressBar {
+        let template = format!(
+            "{{bar:30}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} eta {{eta}} {{msg}}"
+        );
+        self.draw(ProgressBar::new(length), &template)
+    }
+
+    /// One live line whose text is set by the caller; hidden where no progress
+    /// may be drawn.
+    pub fn live_line(&self) -> ProgressBar {
+        self.draw(ProgressBar::new_spinner(), "{spinner} {msg}")
+    }
+
+    fn draw(&self, bar: ProgressBar, template: &str) -> ProgressBar {
+        if !self.shows_progress() {
+            return ProgressBar::hidden();
+        }
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}

@@ -1,0 +1,3 @@
+//! Apache Kafka, through librdkafka.
+
+pub mod client;

@@ -1,0 +1,4 @@
+//! The far ends: the only modules (with [`crate::stack`]) that name a driver.
+
+pub mod kafka;
+pub mod postgres;

@@ -1,0 +1,3 @@
+//! PostgreSQL, through tokio-postgres over TLS.
+
+pub mod connect;

@@ -1,0 +1,2 @@
+//! Local services, real ones and the in-process broker: product and test
+//! harness at once.

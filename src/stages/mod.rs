@@ -1,0 +1,3 @@
+//! One file a verb: its arguments, its wiring, its pure steps.
+
+pub mod db_setup;

@@ -1,0 +1,1 @@
+//! The only integration binary: one file a verb, on one stack for the whole run.
