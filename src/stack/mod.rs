@@ -146,6 +146,9 @@ pub fn up(options: &UpOptions, console: &Console, stop: &Stop) -> anyhow::Result
     let (running, missing): (Vec<_>, Vec<_>) = Service::ALL
         .into_iter()
         .partition(|service| process::running(&folder.pid_file(*service)).is_some());
+    missing
+        .iter()
+        .try_for_each(|service| process::wait_until_gone(&folder.pid_file(*service), stop))?;
     state.ports.change(&options.ports, &running)?;
     state.ports.check_free(&missing)?;
     folder.save(&state)?;

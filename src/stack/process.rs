@@ -18,6 +18,9 @@ use crate::stop::Stop;
 /// How often a condition of another process is looked at again.
 const POLL: Duration = Duration::from_millis(25);
 
+/// How long the kernel may take to clear away what was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
 /// The user asked to stop while a stack was being brought up or down.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
@@ -127,7 +130,7 @@ pub fn start_daemon(mut command: Command, log: &Path, pid_file: &Path) -> anyhow
 }
 
 fn write_pid_file(pid_file: &Path, pid: u32) -> anyhow::Result<()> {
-    let started = start_time(pid).context("it ended at once")?;
+    let started = stat(pid).context("it ended at once")?.started;
     fs::write(pid_file, format!("{pid} {started}\n"))
         .with_context(|| format!("cannot write {}", pid_file.display()))
 }
@@ -146,25 +149,71 @@ fn new_session(command: &mut Command) {
 
 /// The pid of the daemon that a pid file names, if that very process runs.
 pub fn running(pid_file: &Path) -> Option<u32> {
-    let text = fs::read_to_string(pid_file).ok()?;
-    let (pid, started) = text.trim().split_once(' ')?;
-    let (pid, started) = (pid.parse().ok()?, started.parse::<u64>().ok()?);
-    (start_time(pid)? == started).then_some(pid)
+    match look(pid_file) {
+        Life::Running(pid) => Some(pid),
+        Life::Dying | Life::Gone => None,
+    }
 }
 
-/// When the kernel started a process, in clock ticks since boot; none when it
-/// is gone or only waits to be reaped.
-fn start_time(pid: u32) -> Option<u64> {
-    parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// What became of the process of a pid file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running(u32),
+    /// Its first thread is gone, others still hold its ports and files.
+    Dying,
+    /// It holds nothing any more.
+    Gone,
 }
 
-/// Fields 3 (state) and 22 (start time) of proc_pid_stat(5), counted behind
-/// the program's name, which may hold blanks and parentheses.
-fn parse_start_time(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(started)
+fn look(pid_file: &Path) -> Life {
+    let named = || {
+        let text = fs::read_to_string(pid_file).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        Some((pid.parse::<u32>().ok()?, started.parse::<u64>().ok()?))
+    };
+    let Some((pid, started)) = named() else { return Life::Gone };
+    match stat(pid) {
+        Some(stat) if stat.started != started => Life::Gone,
+        Some(Stat { state: 'Z' | 'X', threads: 0 | 1, .. }) | None => Life::Gone,
+        Some(Stat { state: 'Z' | 'X', .. }) => Life::Dying,
+        Some(_) => Life::Running(pid),
+    }
+}
+
+/// What the kernel says of a process, by proc_pid_stat(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    /// Field 3: `Z` for one whose first thread has ended.
+    state: char,
+    /// Field 20.
+    threads: u32,
+    /// Field 22: when it was started, in clock ticks since boot.
+    started: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The fields are counted behind the program's name, which may hold blanks and
+/// parentheses.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let threads = fields.nth(16)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, threads, started })
+}
+
+/// Waits until a daemon that was killed has let go of its ports and files.
+///
+/// # Errors
+/// [`Interrupted`]; when it has not after ten seconds.
+pub fn wait_until_gone(pid_file: &Path, stop: &Stop) -> anyhow::Result<()> {
+    if gone_within(pid_file, KILL_LIMIT, stop)? {
+        return Ok(());
+    }
+    bail!("the process of {} does not end; end it by hand", pid_file.display())
 }
 
 /// Ends the daemon of a pid file, first by `signal`, after `limit` by SIGKILL,
@@ -183,9 +232,7 @@ pub fn end_daemon(
         send(i32::try_from(pid)?, signal);
         if !gone_within(pid_file, limit, stop)? {
             send(i32::try_from(pid)?, Signal::Kill);
-            if !gone_within(pid_file, Duration::from_secs(10), stop)? {
-                bail!("process {pid} cannot be ended; end it by hand (kill -9 {pid})");
-            }
+            wait_until_gone(pid_file, stop)?;
         }
     }
     match fs::remove_file(pid_file) {
@@ -198,7 +245,7 @@ pub fn end_daemon(
 
 fn gone_within(pid_file: &Path, limit: Duration, stop: &Stop) -> anyhow::Result<bool> {
     let deadline = Instant::now() + limit;
-    while running(pid_file).is_some() {
+    while look(pid_file) != Life::Gone {
         if Instant::now() > deadline {
             return Ok(false);
         }
@@ -285,11 +332,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_time_is_read_behind_a_name_with_blanks_and_parentheses() {
-        let stat = "12 (a b) c) S 1 12 12 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 1 0 98765 1 2 3";
-        assert_eq!(parse_start_time(stat), Some(98765));
-        assert_eq!(parse_start_time(&stat.replace(" S ", " Z ")), None);
-        assert_eq!(parse_start_time("12 (a"), None);
+    fn the_kernels_fields_are_read_behind_a_name_with_blanks_and_parentheses() {
+        let text = "12 (a b) c) S 1 12 12 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 7 0 98765 1 2 3";
+        assert_eq!(parse_stat(text), Some(Stat { state: 'S', threads: 7, started: 98765 }));
+        assert_eq!(parse_stat("12 (a"), None);
     }
 
     #[test]
@@ -297,7 +343,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid");
         let me = std::process::id();
-        let started = start_time(me).unwrap();
+        let started = stat(me).unwrap().started;
         fs::write(&file, format!("{me} {started}\n")).unwrap();
         assert_eq!(running(&file), Some(me));
         fs::write(&file, format!("{me} {}\n", started + 1)).unwrap();
