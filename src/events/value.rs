@@ -222,19 +222,19 @@ impl<'de> Visitor<'de> for SeatsVisitor {
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Seats<'de>, E> {
         let mut seats = text.split(',');
         if seats.all(|seat| !seat.is_empty() && seat.trim() == seat) {
-            check_nul(text)?;
             return Ok(Seats(Cow::Borrowed(text)));
         }
         self.visit_str(text)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Seats<'de>, E> {
-        check_nul(text)?;
         let seats: Vec<&str> = text.split(',').map(str::trim).collect();
         if seats.contains(&"") {
             return Err(E::invalid_value(Unexpected::Str(text), &self));
         }
-        Ok(Seats(Cow::Owned(seats.join(","))))
+        let seats = Cow::Owned(seats.join(","));
+        check_nul(&seats)?;
+        Ok(Seats(seats))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seats<'de>, A::Error> {
@@ -290,11 +290,15 @@ pub(super) fn short(json: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn check_nul<E: Error>(text: &str) -> Result<(), E> {
-    if text.as_bytes().contains(&0) {
-        return Err(E::custom("has a NUL character (U+0000), which PostgreSQL cannot store"));
+/// Refuses a text with a NUL. JSON can only write one as an escape, so that a
+/// text borrowed from the payload needs no look.
+fn check_nul<E: Error>(text: &Cow<'_, str>) -> Result<(), E> {
+    match text {
+        Cow::Owned(text) if text.contains('\0') => {
+            Err(E::custom("has a NUL character (U+0000), which PostgreSQL cannot store"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Takes a string, borrowed where the payload has it without escapes; the text
