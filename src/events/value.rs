@@ -87,9 +87,7 @@ impl Text<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_str(CowVisitor("a text"))?;
-        check_nul(&text)?;
-        Ok(Text(text))
+        without_nul(deserializer.deserialize_str(CowVisitor("a text"))?).map(Text)
     }
 }
 
@@ -108,8 +106,7 @@ impl Id<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The raw text, because a number type would lose digits of a long one.
-        let id = text_or_digits(<&RawValue>::deserialize(deserializer)?)?;
-        check_nul(&id)?;
+        let id = without_nul(text_or_digits(<&RawValue>::deserialize(deserializer)?)?)?;
         if id.is_empty() {
             return Err(Error::invalid_value(Unexpected::Str(""), &"an id that is not empty"));
         }
@@ -222,26 +219,23 @@ impl<'de> Visitor<'de> for SeatsVisitor {
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Seats<'de>, E> {
         let mut seats = text.split(',');
         if seats.all(|seat| !seat.is_empty() && seat.trim() == seat) {
-            check_nul(text)?;
             return Ok(Seats(Cow::Borrowed(text)));
         }
         self.visit_str(text)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Seats<'de>, E> {
-        check_nul(text)?;
         let seats: Vec<&str> = text.split(',').map(str::trim).collect();
         if seats.contains(&"") {
             return Err(E::invalid_value(Unexpected::Str(text), &self));
         }
-        Ok(Seats(Cow::Owned(seats.join(","))))
+        without_nul(Cow::Owned(seats.join(","))).map(Seats)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seats<'de>, A::Error> {
         let mut seats = String::new();
         while let Some(raw) = items.next_element::<&RawValue>()? {
-            let seat = text_or_digits::<A::Error>(raw)?;
-            check_nul(&seat)?;
+            let seat = without_nul(text_or_digits::<A::Error>(raw)?)?;
             let seat = seat.trim();
             if seat.is_empty() || seat.contains(',') {
                 return Err(Error::invalid_value(Unexpected::Str(seat), &"one seat number"));
@@ -290,11 +284,15 @@ pub(super) fn short(json: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn check_nul<E: Error>(text: &str) -> Result<(), E> {
-    if text.as_bytes().contains(&0) {
-        return Err(E::custom("has a NUL character (U+0000), which PostgreSQL cannot store"));
+/// Refuses a text with a NUL. JSON can only write one as an escape, so that a
+/// text borrowed from the payload needs no look.
+fn without_nul<E: Error>(text: Cow<'_, str>) -> Result<Cow<'_, str>, E> {
+    match text {
+        Cow::Owned(text) if text.contains('\0') => {
+            Err(E::custom("has a NUL character (U+0000), which PostgreSQL cannot store"))
+        }
+        text => Ok(text),
     }
-    Ok(())
 }
 
 /// Takes a string, borrowed where the payload has it without escapes; the text
