@@ -18,7 +18,7 @@ use clap::Args;
 pub use creds::{Creds, SaslMechanism, SecurityProtocol};
 pub use environment::Environment;
 pub use kafka::KafkaSettings;
-pub use postgres::PostgresSettings;
+pub use postgres::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 pub use secret::Secret;
 
 /// The flags that every verb takes to find its services.
