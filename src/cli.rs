@@ -4,6 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{Connections, KafkaSettings, PostgresSettings};
 use crate::console::{Console, OutputFormat};
+use crate::edges::kafka::client;
+use crate::edges::tls;
 use crate::error::Outcome;
 use crate::stages;
 use crate::stop::Stop;
@@ -51,20 +53,34 @@ pub struct Context {
 }
 
 impl Context {
-    /// How to reach Kafka.
+    /// How to reach Kafka; its properties and certificate files are good.
     ///
     /// # Errors
-    /// As [`KafkaSettings::resolve`].
+    /// As [`KafkaSettings::resolve`], [`client::check`] and [`tls::check_kafka`].
     pub fn kafka(&self) -> anyhow::Result<KafkaSettings> {
-        KafkaSettings::resolve(&self.connections)
+        let settings = KafkaSettings::resolve(&self.connections)?;
+        for detail in &settings.details {
+            self.console.detail(detail);
+        }
+        client::check(&settings)?;
+        self.warn(tls::check_kafka(&settings)?);
+        Ok(settings)
     }
 
-    /// How to reach PostgreSQL.
+    /// How to reach PostgreSQL; its certificate files are good.
     ///
     /// # Errors
-    /// As [`PostgresSettings::resolve`].
+    /// As [`PostgresSettings::resolve`] and [`tls::check_postgres`].
     pub fn postgres(&self) -> anyhow::Result<PostgresSettings> {
-        PostgresSettings::resolve(&self.connections)
+        let settings = PostgresSettings::resolve(&self.connections)?;
+        self.warn(tls::check_postgres(&settings)?);
+        Ok(settings)
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        for warning in warnings {
+            self.console.note(format_args!("warning: {warning}"));
+        }
     }
 }
 
