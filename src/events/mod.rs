@@ -2,6 +2,7 @@
 //! the payload), its generator and its table.
 
 pub mod decimal;
+pub mod fake;
 pub mod moment;
 pub mod movie_ticket;
 pub mod order;

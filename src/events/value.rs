@@ -87,9 +87,7 @@ impl Text<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = deserializer.deserialize_str(CowVisitor("a text"))?;
-        check_nul(&text)?;
-        Ok(Text(text))
+        without_nul(deserializer.deserialize_str(CowVisitor("a text"))?).map(Text)
     }
 }
 
@@ -108,8 +106,7 @@ impl Id<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The raw text, because a number type would lose digits of a long one.
-        let id = text_or_digits(<&RawValue>::deserialize(deserializer)?)?;
-        check_nul(&id)?;
+        let id = without_nul(text_or_digits(<&RawValue>::deserialize(deserializer)?)?)?;
         if id.is_empty() {
             return Err(Error::invalid_value(Unexpected::Str(""), &"an id that is not empty"));
         }
@@ -232,16 +229,13 @@ impl<'de> Visitor<'de> for SeatsVisitor {
         if seats.contains(&"") {
             return Err(E::invalid_value(Unexpected::Str(text), &self));
         }
-        let seats = Cow::Owned(seats.join(","));
-        check_nul(&seats)?;
-        Ok(Seats(seats))
+        without_nul(Cow::Owned(seats.join(","))).map(Seats)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seats<'de>, A::Error> {
         let mut seats = String::new();
         while let Some(raw) = items.next_element::<&RawValue>()? {
-            let seat = text_or_digits::<A::Error>(raw)?;
-            check_nul(&seat)?;
+            let seat = without_nul(text_or_digits::<A::Error>(raw)?)?;
             let seat = seat.trim();
             if seat.is_empty() || seat.contains(',') {
                 return Err(Error::invalid_value(Unexpected::Str(seat), &"one seat number"));
@@ -292,12 +286,12 @@ pub(super) fn short(json: &str) -> Cow<'_, str> {
 
 /// Refuses a text with a NUL. JSON can only write one as an escape, so that a
 /// text borrowed from the payload needs no look.
-fn check_nul<E: Error>(text: &Cow<'_, str>) -> Result<(), E> {
+fn without_nul<E: Error>(text: Cow<'_, str>) -> Result<Cow<'_, str>, E> {
     match text {
         Cow::Owned(text) if text.contains('\0') => {
             Err(E::custom("has a NUL character (U+0000), which PostgreSQL cannot store"))
         }
-        _ => Ok(()),
+        text => Ok(text),
     }
 }
 

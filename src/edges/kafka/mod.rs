@@ -1,3 +1,4 @@
 //! Apache Kafka, through librdkafka.
 
 pub mod client;
+pub mod diagnosis;

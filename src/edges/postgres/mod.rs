@@ -1,3 +1,4 @@
 //! PostgreSQL, through tokio-postgres over TLS.
 
 pub mod connect;
+pub mod failure;
