@@ -41,6 +41,8 @@ enum Verb {
     DbSetup(stages::db_setup::Args),
     /// Run a real local Kafka and PostgreSQL, without containers
     Stack(stages::stack::Args),
+    /// Store a topic's events in a table, exactly once
+    Consume(stages::consume::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -98,6 +100,7 @@ impl Cli {
         match self.verb {
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
             Verb::Stack(args) => stages::stack::run(&args, &context),
+            Verb::Consume(args) => stages::consume::run(&args, &context),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod creds;
+pub mod duration;
 pub mod environment;
 mod java;
 pub mod kafka;
