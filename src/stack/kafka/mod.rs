@@ -118,7 +118,7 @@ fn properties(state: &State, data: &str) -> anyhow::Result<String> {
     let mut clients = String::new();
     let mut protocols = String::new();
     for listener in Listener::ALL {
-        let (name, port) = (listener.protocol(), listener.port(&state.ports));
+        let (name, port) = (listener.protocol().name(), listener.port(&state.ports));
         write!(clients, "{name}://127.0.0.1:{port},")?;
         write!(protocols, "{name}:{name},")?;
     }
@@ -186,7 +186,7 @@ pub fn wait_until_ready(folder: &Folder, state: &State, stop: &Stop) -> anyhow::
 fn ask_for_metadata(client: &BaseConsumer, listener: Listener) -> anyhow::Result<()> {
     let metadata = client
         .fetch_metadata(None, Duration::from_millis(500))
-        .with_context(|| format!("no answer from its {} listener", listener.protocol()))?;
+        .with_context(|| format!("no answer from its {} listener", listener.protocol().name()))?;
     if metadata.brokers().is_empty() {
         bail!("the broker has not joined its cluster yet");
     }
@@ -199,7 +199,7 @@ pub fn client_config(folder: &Folder, state: &State, listener: Listener) -> Clie
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", listener.address(&state.ports).to_string())
-        .set("security.protocol", listener.protocol())
+        .set("security.protocol", listener.protocol().name())
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "200");
     if listener != Listener::Plaintext {
