@@ -69,7 +69,8 @@ fn major_version(line: &str) -> Option<u32> {
 /// A command that runs Maven without colours and questions.
 pub fn maven() -> Command {
     let mut command = Command::new("mvn");
-    command.arg("--batch-mode");
+    // The last: what could not be downloaded before is tried again at once.
+    command.args(["--batch-mode", "--update-snapshots"]);
     // Java takes the home directory from the password file; everything else,
     // and so our user, takes it from HOME.
     if let Some(home) = env::var_os("HOME") {
@@ -115,8 +116,13 @@ pub fn run_maven(
     bail!(
         "cannot download {what}; check the network (behind a proxy or with a mirror: \
          ~/.m2/settings.xml) and run this again; maven said: {}",
-        said.context("maven failed without a word")?
+        said.map(without_help).context("maven failed without a word")?
     )
+}
+
+/// Maven ends its errors with a reference to lines that we do not show.
+fn without_help(error: &str) -> &str {
+    error.split(" -> [Help").next().unwrap_or(error)
 }
 
 #[cfg(test)]
@@ -143,8 +149,10 @@ mod tests {
     #[test]
     fn a_failing_maven_is_quoted_with_its_first_error() {
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo '[INFO] x'; echo '[ERROR] Unknown host'; echo '[ERROR] y'; exit 1"]);
+        command.args([
+            "-c",
+            "echo '[INFO] x'; echo '[ERROR] Unknown host -> [Help 1]'; echo '[ERROR] y'; exit 1",
+        ]);
         let error = run_maven(command, "Apache Kafka", &Stop::manual(), |_| {}).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("check the network") && text.ends_with("Unknown host"), "{text}");
