@@ -13,6 +13,7 @@ mod cache;
 mod certificates;
 mod files;
 mod folder;
+mod helper;
 mod java;
 pub mod kafka;
 mod lock;
