@@ -1,3 +1,4 @@
 //! One file a verb: its arguments, its wiring, its pure steps.
 
+pub mod auth_setup;
 pub mod db_setup;
