@@ -42,6 +42,8 @@ enum Verb {
     AuthSetup(Box<stages::auth_setup::Args>),
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
+    /// Run a real local Kafka and PostgreSQL, without containers
+    Stack(stages::stack::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -113,6 +115,7 @@ impl Cli {
         match self.verb {
             Verb::AuthSetup(args) => stages::auth_setup::run(&args, &context),
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
+            Verb::Stack(args) => stages::stack::run(&args, &context),
         }
     }
 }

@@ -2,3 +2,4 @@
 
 pub mod auth_setup;
 pub mod db_setup;
+pub mod stack;
