@@ -39,6 +39,8 @@ pub struct Cli {
 enum Verb {
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
+    /// Publish events and wait until every one is acknowledged
+    Produce(stages::produce::Args),
     /// Run a real local Kafka and PostgreSQL, without containers
     Stack(stages::stack::Args),
 }
@@ -97,6 +99,7 @@ impl Cli {
         let context = Context { connections: self.connections, console, stop };
         match self.verb {
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
+            Verb::Produce(args) => stages::produce::run(&args, &context),
             Verb::Stack(args) => stages::stack::run(&args, &context),
         }
     }

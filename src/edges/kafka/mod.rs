@@ -2,3 +2,5 @@
 
 pub mod client;
 pub mod diagnosis;
+pub mod producer;
+pub mod topics;
