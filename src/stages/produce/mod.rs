@@ -228,8 +228,9 @@ fn open_sink(args: &Args, context: &Context) -> anyhow::Result<Sink> {
         return Ok(Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout().lock())));
     }
     let settings = context.kafka()?;
-    find_topic(args, &settings, context)?;
+    // First, because an idempotent producer needs half a second to get its id.
     let producer = Producer::new(&settings, args.topic(), &context.console)?;
+    find_topic(args, &settings, context)?;
     Ok(Sink::Topic(Box::new(producer)))
 }
 
