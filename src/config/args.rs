@@ -2,18 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
-/// Reads a length of time greater than 0: `250ms`, `2s`, `1m`, `1h 30m`.
-///
-/// # Errors
-/// When it is something else; the text says how to write it.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let read = text.parse::<SignedDuration>().ok().and_then(|read| Duration::try_from(read).ok());
-    read.filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "write a time greater than 0 with its unit: 250ms, 2s, 1m or 1h".into())
-}
-
 /// Reads a number of times a second, greater than 0, as the time between two.
 ///
 /// # Errors
@@ -44,18 +32,6 @@ pub fn parse_topic_name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_has_a_unit() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
-        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
-        for wrong in ["", "2", "0s", "-1s", "1d", "fast", "1 fortnight", "1y"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_rate_is_greater_than_zero() {

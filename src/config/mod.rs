@@ -4,6 +4,7 @@
 pub mod args;
 pub mod certificates;
 pub mod creds;
+pub mod duration;
 pub mod environment;
 mod java;
 pub mod kafka;
@@ -11,6 +12,7 @@ pub mod postgres;
 mod postgres_uri;
 pub mod private_file;
 pub mod secret;
+pub mod stdin;
 
 use std::path::PathBuf;
 

@@ -15,7 +15,8 @@ use indicatif::ProgressBar;
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::config::args::{parse_duration, parse_rate, parse_topic_name};
+use crate::config::args::{parse_rate, parse_topic_name};
+use crate::config::duration;
 use crate::edges::kafka::client::probe;
 use crate::edges::kafka::producer::Producer;
 use crate::edges::kafka::topics;
@@ -65,7 +66,7 @@ pub struct Args {
     topic_name: Option<String>,
 
     /// Time from one event to the next: 250ms, 2s, 1m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "rate")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "rate")]
     interval: Option<Duration>,
 
     /// How many events a second [default: as fast as the cluster takes them]

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use super::inject::Faulty;
 use super::rows;
 use crate::config::PostgresSettings;
+use crate::edges::postgres::runtime;
 use crate::edges::postgres::source::rows_as_json;
 use crate::error::Usage;
 use crate::events::{Kind, Reject};
@@ -273,9 +274,8 @@ fn read_query(
     kind: Kind,
     items: &SyncSender<anyhow::Result<Item>>,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut number = 0;
-    runtime.block_on(rows_as_json(settings, query, |row| {
+    runtime()?.block_on(rows_as_json(settings, query, |row| {
         number += 1;
         let item = rows::payload(kind, &row).map(|payload| Item { number, payload });
         items.send(item.map_err(Into::into)).is_ok()
