@@ -1,6 +1,7 @@
 //! Settings resolved once into typed values: flag, then environment, then
 //! file, then default. Every environment variable is named in this module.
 
+pub mod args;
 pub mod certificates;
 pub mod creds;
 pub mod duration;

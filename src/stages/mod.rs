@@ -3,4 +3,5 @@
 pub mod auth_setup;
 pub mod consume;
 pub mod db_setup;
+pub mod produce;
 pub mod stack;

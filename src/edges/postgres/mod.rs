@@ -15,6 +15,7 @@ pub mod identifier;
 pub mod ledger;
 pub mod retry;
 pub mod setup;
+pub mod source;
 pub mod staging;
 pub mod target;
 pub mod transaction;
