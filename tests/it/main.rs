@@ -1,1 +1,3 @@
 //! The only integration binary: one file a verb, on one stack for the whole run.
+
+mod tidy;
