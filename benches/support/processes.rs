@@ -32,14 +32,23 @@ fn cpu_times(pid: u32) -> Option<CpuTimes> {
 
 /// CPU seconds so far of a process with its children, the ended ones included:
 /// for PostgreSQL, the server with all its backends.
+///
+/// A child that ends in between would count twice or not at all, so this reads
+/// again until none did.
 pub fn tree_seconds(pid: u32) -> f64 {
-    let root = cpu_times(pid).unwrap_or_default();
-    let children: f64 = all_pids()
-        .filter_map(cpu_times)
-        .filter(|times| times.parent == pid)
-        .map(|times| times.own + times.reaped)
-        .sum();
-    root.own + root.reaped + children
+    let mut root = cpu_times(pid).unwrap_or_default();
+    loop {
+        let children: f64 = all_pids()
+            .filter_map(cpu_times)
+            .filter(|times| times.parent == pid)
+            .map(|times| times.own + times.reaped)
+            .sum();
+        let again = cpu_times(pid).unwrap_or_default();
+        if again.reaped == root.reaped {
+            return again.own + again.reaped + children;
+        }
+        root = again;
+    }
 }
 
 /// CPU seconds of this process so far, and of the children it has waited for.

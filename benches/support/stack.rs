@@ -1,7 +1,7 @@
 //! The stack that a bench runs on: its own, fresh, and gone at the end.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use orderctl::config::{Connections, KafkaSettings};
@@ -32,7 +32,7 @@ impl BenchStack {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-stack");
         let services = Services { broker: 0, database: 0 };
         let mut stack = BenchStack { folder, services };
-        let status = stack.stack_verb("up").arg("--clean").status()?;
+        let status = stack.stack_verb("up").arg("--clean").stdout(Stdio::null()).status()?;
         if !status.success() {
             bail!("the stack did not come up");
         }
@@ -87,7 +87,7 @@ impl BenchStack {
 
 impl Drop for BenchStack {
     fn drop(&mut self) {
-        let down = self.stack_verb("down").arg("--clean").status();
+        let down = self.stack_verb("down").arg("--clean").stdout(Stdio::null()).status();
         if !down.is_ok_and(|status| status.success()) {
             eprintln!("warning: the stack in {} may still run", self.folder.display());
         }
