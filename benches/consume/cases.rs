@@ -184,6 +184,7 @@ fn measure_side(
     commands: Vec<Command>,
     exit_code: i32,
 ) -> anyhow::Result<()> {
+    bench.stack.go_on()?;
     let table = &data.table;
     bench.psql.run(&format!("truncate {table}"))?;
     if case.filled {

@@ -129,6 +129,7 @@ fn measure_side(
     side: &mut Side,
     command: Command,
 ) -> anyhow::Result<Vec<u8>> {
+    stack.go_on()?;
     topics.create(topic)?;
     let (run, outputs) = measure::run(stack.services, vec![command], 0)?;
     let stored = topics.records(topic)?;

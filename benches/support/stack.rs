@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use orderctl::config::{Connections, KafkaSettings};
 use orderctl::edges::kafka::client::client_config;
 use orderctl::stop::Stop;
@@ -18,20 +18,21 @@ pub struct BenchStack {
     pub folder: PathBuf,
     /// Its processes.
     pub services: Services,
+    stop: Stop,
 }
 
 impl BenchStack {
-    /// Brings up a fresh stack in target/bench-stack. From then on Ctrl-C only
-    /// ends the program that is being measured, so that the stack can be taken
-    /// down after it; a second one ends the bench at once.
+    /// Brings up a fresh stack in target/bench-stack. From then on Ctrl-C ends
+    /// the bench in an orderly way, so that the stack goes down with it; a
+    /// second one ends it at once.
     ///
     /// # Errors
     /// When the stack does not come up.
     pub fn up() -> anyhow::Result<BenchStack> {
-        Stop::install()?;
+        let stop = Stop::install()?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-stack");
         let services = Services { broker: 0, database: 0 };
-        let mut stack = BenchStack { folder, services };
+        let mut stack = BenchStack { folder, services, stop };
         let status = stack.stack_verb("up").arg("--clean").stdout(Stdio::null()).status()?;
         if !status.success() {
             bail!("the stack did not come up");
@@ -53,11 +54,22 @@ impl BenchStack {
         command
     }
 
+    /// Fails once the user asked to stop.
+    ///
+    /// # Errors
+    /// When a stop was requested.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        ensure!(!self.stop.requested(), "interrupted");
+        Ok(())
+    }
+
     /// Runs a program that is not measured to its end.
     ///
     /// # Errors
-    /// When it ends with another exit code; the text holds what it said.
+    /// When it ends with another exit code, of which the text tells what it said;
+    /// or when a stop was requested.
     pub fn run(&self, mut command: Command, accepted: i32) -> anyhow::Result<()> {
+        self.go_on()?;
         let output = command.output()?;
         if output.status.code() != Some(accepted) {
             bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
