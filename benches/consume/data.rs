@@ -44,21 +44,21 @@ pub fn prepare(bench: &Bench, orders: Orders, id_type: &str, records: u64) -> an
     let topic = format!("bench-{}-{faults}", orders.id_style);
     let table = format!("bench_{}_{faults}_{id_type}", orders.id_style);
     eprintln!("preparing {topic} with {id_type} ids");
-    if !bench.stack.folder.join(&topic).exists() {
+    if !bench.stack.files.path().join(&topic).exists() {
         produce(bench, orders, &topic, records)?;
         order::write_keys(
             bench.stack.kafka()?,
             &topic,
             PARTITIONS,
-            &bench.stack.folder.join(&topic),
+            &bench.stack.files.path().join(&topic),
         )?;
     }
     let verb = ["db-setup", "--kind", "order", "--table-name", &table, "--id-type", id_type];
     bench.stack.run(bench.stack.orderctl(&verb), 0)?;
     let exit_code = if faults == "malformed" { 3 } else { 0 };
     let mut data = Data {
-        whole: bench.stack.folder.join(format!("{table}.copy")),
-        halves: [1, 2].map(|half| bench.stack.folder.join(format!("{table}.copy.{half}"))),
+        whole: bench.stack.files.path().join(format!("{table}.copy")),
+        halves: [1, 2].map(|half| bench.stack.files.path().join(format!("{table}.copy.{half}"))),
         topic,
         table,
         rows: 0,
@@ -81,7 +81,7 @@ fn produce(bench: &Bench, orders: Orders, topic: &str, records: u64) -> anyhow::
 /// The stored rows as binary files. They go by the order of the topic and not
 /// of the table, because the sink may store a batch in an order of its own.
 fn write_files(bench: &Bench, data: &mut Data) -> anyhow::Result<()> {
-    let keys = bench.stack.folder.join(&data.topic);
+    let keys = bench.stack.files.path().join(&data.topic);
     bench.psql.run("drop table if exists bench_seen")?;
     bench.psql.run(
         "create unlogged table bench_seen (place bigint generated always as identity, id text)",

@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
 
 /// The orders of the seed as a file, one a line.
 fn write_payloads(stack: &BenchStack, records: u64) -> anyhow::Result<PathBuf> {
-    let path = stack.folder.join("orders.jsonl");
+    let path = stack.files.path().join("orders.jsonl");
     let mut command = stack.orderctl(&["produce", "--dry-run", "--seed", "7"]);
     command.args(["--num", &records.to_string()]).stdout(File::create(&path)?);
     stack.run(command, 0)?;

@@ -22,7 +22,8 @@ pub struct ProducerPerformance {
 
 impl ProducerPerformance {
     /// Takes the jars that the stack's broker runs on, and writes the client
-    /// certificate and the properties in Java's form into the stack's folder.
+    /// certificate and the properties in Java's form beside
+    /// the payloads.
     ///
     /// # Errors
     /// When the broker's command line or the stack's files cannot be read.
@@ -32,11 +33,11 @@ impl ProducerPerformance {
         records: u64,
     ) -> anyhow::Result<ProducerPerformance> {
         let certs = stack.folder.join("certs");
-        let key_store = stack.folder.join("bench-key-store.pem");
+        let key_store = stack.files.path().join("key-store.pem");
         let key = fs::read_to_string(certs.join("service.key"))?;
         let chain = fs::read_to_string(certs.join("service.cert"))?;
         write_private(&key_store, &(key + &chain))?;
-        let properties = stack.folder.join("bench-client.properties");
+        let properties = stack.files.path().join("client.properties");
         let brokers = brokers(&stack.kafka()?)?;
         fs::write(&properties, properties_text(&brokers, &key_store, &certs.join("ca.pem")))?;
         let classpath = argument_after(stack.services.broker, &["-cp", "-classpath"])

@@ -1,6 +1,6 @@
 //! Fresh topics for every run, so that no run writes behind another's data.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use rdkafka::ClientConfig;
@@ -40,8 +40,20 @@ impl Topics {
         results.into_iter().try_for_each(|result| {
             result.map(drop).map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))
         })?;
-        // The answer waits for every partition's leader.
-        self.records(topic).map(drop)
+        self.wait_for_leaders(topic)
+    }
+
+    /// The broker answers before the topic's partitions are led, and tells
+    /// nobody when they are.
+    fn wait_for_leaders(&self, topic: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.records(topic) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 
     /// How many records the topic holds.

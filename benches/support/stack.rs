@@ -8,14 +8,17 @@ use orderctl::config::{Connections, KafkaSettings};
 use orderctl::edges::kafka::client::client_config;
 use orderctl::stop::Stop;
 use rdkafka::ClientConfig;
+use tempfile::TempDir;
 
 use crate::measure::Services;
 
 /// A running stack; dropping it ends it and removes its data.
 #[derive(Debug)]
 pub struct BenchStack {
-    /// Its folder, with creds.json and certs; files of the bench go there too.
+    /// Its folder, with creds.json and certs.
     pub folder: PathBuf,
+    /// A folder for files of the bench, removed at the end.
+    pub files: TempDir,
     /// Its processes.
     pub services: Services,
     stop: Stop,
@@ -30,9 +33,11 @@ impl BenchStack {
     /// When the stack does not come up.
     pub fn up() -> anyhow::Result<BenchStack> {
         let stop = Stop::install()?;
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-stack");
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+        let folder = target.join("bench-stack");
+        let files = tempfile::Builder::new().prefix("bench-files-").tempdir_in(&target)?;
         let services = Services { broker: 0, database: 0 };
-        let mut stack = BenchStack { folder, services, stop };
+        let mut stack = BenchStack { folder, files, services, stop };
         let status = stack.stack_verb("up").arg("--clean").stdout(Stdio::null()).status()?;
         if !status.success() {
             bail!("the stack did not come up");
