@@ -40,33 +40,34 @@ impl Topics {
         results.into_iter().try_for_each(|result| {
             result.map(drop).map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))
         })?;
-        self.wait_for_leaders(topic)
+        // There is an answer once every partition is led.
+        self.records(topic).map(drop)
     }
 
-    /// The broker answers before the topic's partitions are led, and tells
-    /// nobody when they are.
-    fn wait_for_leaders(&self, topic: &str) -> anyhow::Result<()> {
+    /// How many records the topic holds. Asks again for a while: partitions that
+    /// are new or have just been written in haste may not be known yet.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub fn records(&self, topic: &str) -> anyhow::Result<u64> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            match self.records(topic) {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error),
+            match self.count(topic) {
+                Ok(records) => return Ok(records),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| format!("cannot count {topic}'s records"));
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
+            // Otherwise the client would go on with what it knows.
+            self.consumer.fetch_metadata(Some(topic), LIMIT)?;
         }
     }
 
-    /// How many records the topic holds.
-    ///
-    /// # Errors
-    /// When the broker does not answer.
-    pub fn records(&self, topic: &str) -> anyhow::Result<u64> {
+    fn count(&self, topic: &str) -> anyhow::Result<u64> {
         let mut records = 0;
         for partition in 0..PARTITIONS {
-            let (low, high) = self
-                .consumer
-                .fetch_watermarks(topic, partition, LIMIT)
-                .with_context(|| format!("cannot count the records of {topic}"))?;
+            let (low, high) = self.consumer.fetch_watermarks(topic, partition, LIMIT)?;
             records += u64::try_from(high - low)?;
         }
         Ok(records)
