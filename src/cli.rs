@@ -4,6 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::config::{Connections, KafkaSettings, PostgresSettings};
 use crate::console::{Console, OutputFormat};
+use crate::edges::kafka::client;
+use crate::edges::tls;
 use crate::error::Outcome;
 use crate::stages;
 use crate::stop::Stop;
@@ -37,6 +39,10 @@ pub struct Cli {
 enum Verb {
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
+    /// Run a real local Kafka and PostgreSQL, without containers
+    Stack(stages::stack::Args),
+    /// Store a topic's events in a table, exactly once
+    Consume(stages::consume::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -51,20 +57,34 @@ pub struct Context {
 }
 
 impl Context {
-    /// How to reach Kafka.
+    /// How to reach Kafka; its properties and certificate files are good.
     ///
     /// # Errors
-    /// As [`KafkaSettings::resolve`].
+    /// As [`KafkaSettings::resolve`], [`client::check`] and [`tls::check_kafka`].
     pub fn kafka(&self) -> anyhow::Result<KafkaSettings> {
-        KafkaSettings::resolve(&self.connections)
+        let settings = KafkaSettings::resolve(&self.connections)?;
+        for detail in &settings.details {
+            self.console.detail(detail);
+        }
+        client::check(&settings)?;
+        self.warn(tls::check_kafka(&settings)?);
+        Ok(settings)
     }
 
-    /// How to reach PostgreSQL.
+    /// How to reach PostgreSQL; its certificate files are good.
     ///
     /// # Errors
-    /// As [`PostgresSettings::resolve`].
+    /// As [`PostgresSettings::resolve`] and [`tls::check_postgres`].
     pub fn postgres(&self) -> anyhow::Result<PostgresSettings> {
-        PostgresSettings::resolve(&self.connections)
+        let settings = PostgresSettings::resolve(&self.connections)?;
+        self.warn(tls::check_postgres(&settings)?);
+        Ok(settings)
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        for warning in warnings {
+            self.console.note(format_args!("warning: {warning}"));
+        }
     }
 }
 
@@ -79,6 +99,8 @@ impl Cli {
         let context = Context { connections: self.connections, console, stop };
         match self.verb {
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
+            Verb::Stack(args) => stages::stack::run(&args, &context),
+            Verb::Consume(args) => stages::consume::run(&args, &context),
         }
     }
 }

@@ -1,0 +1,83 @@
+//! The broker's jars, copied by Maven into the user's cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::console::Console;
+use crate::stack::{cache, java};
+use crate::stop::Stop;
+
+/// The version in `pom.xml`.
+const VERSION: &str = "4.3.0";
+
+const POM: &str = include_str!("pom.xml");
+
+/// The goal that copies all dependencies; pinned like the jars themselves.
+const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// The directory with the jars, downloaded on first use.
+///
+/// # Errors
+/// When the cache cannot be written, or Maven is missing or fails.
+pub fn obtain(console: &Console, stop: &Stop) -> anyhow::Result<PathBuf> {
+    let name = format!("kafka-{VERSION}");
+    cache::obtain(&cache::user_directory()?, &name, console, stop, |staging| {
+        download(staging, console, stop)
+    })
+}
+
+fn download(staging: &Path, console: &Console, stop: &Stop) -> anyhow::Result<PathBuf> {
+    let what = format!("Apache Kafka {VERSION}");
+    console.note(format_args!("kafka: downloading {what} from Maven Central (about 54 MB)"));
+    let jars = staging.join("jars");
+    let pom = staging.join("pom.xml");
+    fs::write(&pom, POM)?;
+    let mut command = java::maven();
+    command.arg("--file").arg(&pom).arg(GOAL);
+    command.arg(format!("-DoutputDirectory={}", jars.display()));
+    let line = console.live_line();
+    let mut files = 0;
+    java::run_maven(command, &what, stop, |said| {
+        if let Some(progress) = progress(said, &mut files) {
+            line.set_message(progress);
+        }
+    })?;
+    line.finish_and_clear();
+    Ok(jars)
+}
+
+/// What a line of Maven's says about how far it is. How many files there will
+/// be, it does not know itself before it copies them.
+fn progress(line: &str, files: &mut u32) -> Option<String> {
+    let line = line.strip_prefix("[INFO] ")?;
+    let (_, file) = if let Some(url) = line.strip_prefix("Downloaded from ") {
+        *files += 1;
+        url.split(" (").next()?.rsplit_once('/')?
+    } else {
+        line.strip_prefix("Copying ")?.split(" to ").map(|jar| ("", jar)).next()?
+    };
+    Some(format!("kafka: files downloaded: {files}, {file}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pom_has_the_version_that_names_the_cache() {
+        assert_eq!(POM.matches(&format!("<version>{VERSION}</version>")).count(), 2);
+    }
+
+    #[test]
+    fn mavens_lines_become_progress() {
+        let mut files = 0;
+        let line = "[INFO] Downloaded from central: https://host/a/kafka-clients-4.3.0.jar (10 MB at 9 MB/s)";
+        assert_eq!(
+            progress(line, &mut files).unwrap(),
+            "kafka: files downloaded: 1, kafka-clients-4.3.0.jar"
+        );
+        assert_eq!(progress("[INFO] Building local-kafka 1", &mut files), None);
+        let copied = progress("[INFO] Copying a.jar to /x/a.jar", &mut files).unwrap();
+        assert_eq!(copied, "kafka: files downloaded: 1, a.jar");
+    }
+}

@@ -1,0 +1,253 @@
+//! Apache Kafka: one process that is broker and controller, with three
+//! listeners on the loopback address.
+
+mod jars;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use super::certificates::{Certificates, write_stores};
+use super::files::{create_private_directory, remove_directory, write_private};
+use super::folder::{Folder, State};
+use super::process::{self, Signal, Starting};
+use super::{LOGIN, Listener, Service, java};
+use crate::console::Console;
+use crate::stop::Stop;
+
+/// The signal for an orderly end: logs are flushed and marked clean.
+pub const END: Signal = Signal::Terminate;
+
+/// How long a start or an orderly end may take.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+const LOG4J: &str = include_str!("log4j2.properties");
+
+/// What the broker is started with: found before anything else is done, so
+/// that what is missing is said first.
+#[derive(Debug)]
+pub struct Tools {
+    java: PathBuf,
+    jars: PathBuf,
+}
+
+/// Finds Java and the jars, which are downloaded on first use.
+///
+/// # Errors
+/// When Java or Maven is missing or old, or nothing can be downloaded.
+pub fn tools(console: &Console, stop: &Stop) -> anyhow::Result<Tools> {
+    let java = java::find(stop)?;
+    let jars = jars::obtain(console, stop)?;
+    Ok(Tools { java, jars })
+}
+
+/// Writes the configuration anew and formats the storage on first use.
+///
+/// # Errors
+/// When the folder cannot be written or the format tool refuses.
+pub fn prepare(
+    tools: &Tools,
+    folder: &Folder,
+    state: &State,
+    certificates: &Certificates,
+    console: &Console,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let home = folder.kafka();
+    create_private_directory(&home)?;
+    fs::write(home.join("log4j2.properties"), LOG4J)?;
+    fs::write(home.join("server.properties"), properties(state, "data")?)?;
+    write_stores(certificates, "kafka", &home)?;
+    if !home.join("data").is_dir() {
+        console.note("kafka: formatting its storage");
+        format(tools, &home, state, stop)?;
+    }
+    Ok(())
+}
+
+/// Formats beside the final place and renames, so that what is there is whole.
+fn format(tools: &Tools, home: &Path, state: &State, stop: &Stop) -> anyhow::Result<()> {
+    remove_directory(&home.join("data.new"))?;
+    fs::write(home.join("format.properties"), properties(state, "data.new")?)?;
+    // By a file: the list of processes is for everyone to read.
+    let user =
+        format!("--add-scram\nSCRAM-SHA-256=[name={LOGIN},password={}]\n", state.kafka_password);
+    write_private(&home.join("user.args"), &user)?;
+    let mut command = java_command(tools, home, "kafka.tools.StorageTool");
+    command.args(["format", "-t", &state.cluster_id, "-c", "format.properties", "@user.args"]);
+    let finished = process::run(command, stop, |_| {});
+    fs::remove_file(home.join("user.args"))?;
+    let finished = finished?;
+    if !finished.status.success() {
+        let said = process::last_lines(finished.lines.iter().map(String::as_str), 5);
+        bail!("cannot format Kafka's storage; it said:\n{said}");
+    }
+    fs::rename(home.join("data.new"), home.join("data"))?;
+    Ok(())
+}
+
+/// Java with its working directory in Kafka's: all paths in the configuration
+/// are relative to it, because properties files know neither commas in a list
+/// of directories nor UTF-8.
+fn java_command(tools: &Tools, home: &Path, class: &str) -> Command {
+    let mut command = Command::new(&tools.java);
+    command.current_dir(home);
+    let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xmx512m".into());
+    command.args(heap.split_ascii_whitespace());
+    command.args([
+        "-server",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=20",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        "-Dlog4j2.configurationFile=log4j2.properties",
+    ]);
+    command.arg("-cp").arg(tools.jars.join("*")).arg(class);
+    command
+}
+
+fn properties(state: &State, data: &str) -> anyhow::Result<String> {
+    let controller = state.ports.kafka_controller;
+    let mut clients = String::new();
+    let mut protocols = String::new();
+    for listener in Listener::ALL {
+        let (name, port) = (listener.protocol(), listener.port(&state.ports));
+        write!(clients, "{name}://127.0.0.1:{port},")?;
+        write!(protocols, "{name}:{name},")?;
+    }
+    let clients = clients.trim_end_matches(',');
+    Ok(format!(
+        "# Written by orderctl at every start.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners={clients},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={clients}
+listener.security.protocol.map={protocols}CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=truststore.pem
+listener.name.ssl.ssl.client.auth=required
+listener.name.sasl_ssl.ssl.client.auth=none
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+log.dirs={data}
+auto.create.topics.enable=false
+num.partitions=1
+min.insync.replicas=1
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"
+    ))
+}
+
+/// Starts the broker; it is not ready yet.
+///
+/// # Errors
+/// When the process cannot be started.
+pub fn start(tools: &Tools, folder: &Folder) -> anyhow::Result<()> {
+    let mut command = java_command(tools, &folder.kafka(), "kafka.Kafka");
+    command.arg("server.properties");
+    process::start_daemon(command, &folder.log(Service::Kafka), &folder.pid_file(Service::Kafka))
+}
+
+/// Waits until every listener answers a login and a question for metadata.
+///
+/// # Errors
+/// [`super::Interrupted`]; when the broker ends or does not answer in time.
+pub fn wait_until_ready(folder: &Folder, state: &State, stop: &Stop) -> anyhow::Result<()> {
+    let (pid_file, log) = (folder.pid_file(Service::Kafka), folder.log(Service::Kafka));
+    let broker = Starting { name: "kafka", pid_file: &pid_file, log: &log, limit: LIMIT };
+    for listener in [Listener::Plaintext, Listener::Ssl, Listener::SaslSsl] {
+        let client: BaseConsumer = client_config(folder, state, listener).create()?;
+        process::wait_until_ready(broker, stop, || ask_for_metadata(&client, listener))?;
+    }
+    Ok(())
+}
+
+fn ask_for_metadata(client: &BaseConsumer, listener: Listener) -> anyhow::Result<()> {
+    let metadata = client
+        .fetch_metadata(None, Duration::from_millis(500))
+        .with_context(|| format!("no answer from its {} listener", listener.protocol()))?;
+    if metadata.brokers().is_empty() {
+        bail!("the broker has not joined its cluster yet");
+    }
+    Ok(())
+}
+
+/// The configuration of a client of one listener.
+pub fn client_config(folder: &Folder, state: &State, listener: Listener) -> ClientConfig {
+    let path = |name: &str| folder.certs().join(name).to_string_lossy().into_owned();
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", listener.address(&state.ports).to_string())
+        .set("security.protocol", listener.protocol())
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "200");
+    if listener != Listener::Plaintext {
+        config.set("ssl.ca.location", path("ca.pem"));
+    }
+    match listener {
+        Listener::Plaintext => {}
+        Listener::Ssl => {
+            config
+                .set("ssl.key.location", path("service.key"))
+                .set("ssl.certificate.location", path("service.cert"));
+        }
+        Listener::SaslSsl => {
+            config
+                .set("sasl.mechanism", "SCRAM-SHA-256")
+                .set("sasl.username", LOGIN)
+                .set("sasl.password", &state.kafka_password);
+        }
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::ports::Ports;
+
+    #[test]
+    fn the_configuration_has_every_listener_and_no_secret() {
+        let state = State {
+            cluster_id: "c".into(),
+            kafka_password: "hunter2".into(),
+            postgres_password: "hunter3".into(),
+            ports: Ports {
+                kafka: 1001,
+                kafka_sasl: 1002,
+                kafka_plaintext: 1003,
+                kafka_controller: 1004,
+                postgres: 1005,
+            },
+        };
+        let text = properties(&state, "data").unwrap();
+        assert!(text.contains(
+            "\nlisteners=SSL://127.0.0.1:1001,SASL_SSL://127.0.0.1:1002,\
+             PLAINTEXT://127.0.0.1:1003,CONTROLLER://127.0.0.1:1004\n"
+        ));
+        assert!(text.contains("\nlistener.security.protocol.map=SSL:SSL,SASL_SSL:SASL_SSL,"));
+        assert!(text.contains("\nlistener.name.ssl.ssl.client.auth=required\n"));
+        assert!(text.contains("ScramLoginModule required;\n"));
+        assert!(!text.contains("hunter"));
+    }
+}
