@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::config::{Connections, KafkaSettings, PostgresSettings};
+use crate::config::{Connections, KafkaSettings, PostgresSettings, stdin};
 use crate::console::{Console, OutputFormat};
 use crate::edges::kafka::client;
 use crate::edges::tls;
@@ -37,6 +37,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Write creds.json: where the services are and how to log in
+    #[command(after_help = stages::auth_setup::EXAMPLES)]
+    AuthSetup(Box<stages::auth_setup::Args>),
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
     /// Run a real local Kafka and PostgreSQL, without containers
@@ -89,6 +92,20 @@ impl Context {
 }
 
 impl Cli {
+    /// Reads the secrets given as `-` from standard input, a line each. To be
+    /// called while Ctrl-C still ends the process at once.
+    ///
+    /// # Errors
+    /// When there is no line for one of them.
+    pub fn with_secrets_from_stdin(mut self) -> anyhow::Result<Cli> {
+        stdin::replace_dash(&mut self.connections.postgres_uri, "--postgres-uri")?;
+        stdin::replace_dash(&mut self.connections.sasl_password, "--sasl-password")?;
+        if let Verb::AuthSetup(args) = &mut self.verb {
+            args.read_secrets()?;
+        }
+        Ok(self)
+    }
+
     /// Runs the verb to its end.
     ///
     /// # Errors
@@ -98,6 +115,7 @@ impl Cli {
         let console = Console { output: self.output, quiet: self.quiet, verbosity: self.verbose };
         let context = Context { connections: self.connections, console, stop };
         match self.verb {
+            Verb::AuthSetup(args) => stages::auth_setup::run(&args, &context),
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
             Verb::Stack(args) => stages::stack::run(&args, &context),
             Verb::Consume(args) => stages::consume::run(&args, &context),

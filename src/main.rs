@@ -9,8 +9,9 @@ use orderctl::error::exit_code;
 use orderctl::stop::Stop;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = Stop::install().and_then(|stop| cli.run(stop));
+    let result = Cli::parse()
+        .with_secrets_from_stdin()
+        .and_then(|cli| Stop::install().and_then(|stop| cli.run(stop)));
     if let Err(error) = &result {
         eprintln!("error: {error:#}");
     }

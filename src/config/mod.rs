@@ -11,6 +11,7 @@ pub mod postgres;
 mod postgres_uri;
 pub mod private_file;
 pub mod secret;
+pub mod stdin;
 
 use std::path::PathBuf;
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::process;
+use super::helper;
 use crate::stop::Stop;
 
 /// The oldest Java that a Kafka 4 broker runs on.
@@ -28,7 +28,7 @@ pub fn find(stop: &Stop) -> anyhow::Result<PathBuf> {
     };
     let mut command = Command::new(&java);
     command.arg("-version");
-    let finished = process::run(command, stop, |_| {}).map_err(|error| {
+    let finished = helper::run(command, stop, |_| {}).map_err(|error| {
         if is_not_found(&error) {
             error.context(format!(
                 "Kafka needs Java, and {} is missing; {JAVA_CURE}",
@@ -44,7 +44,7 @@ pub fn find(stop: &Stop) -> anyhow::Result<PathBuf> {
         }
         Some(_) if finished.status.success() => Ok(java),
         _ => {
-            let said = process::last_lines(finished.lines.iter().map(String::as_str), 5);
+            let said = helper::last_lines(finished.lines.iter().map(String::as_str), 5);
             bail!("{} -version failed; {JAVA_CURE}; it said:\n{said}", java.display())
         }
     }
@@ -97,7 +97,7 @@ pub fn run_maven(
     stop: &Stop,
     on_line: impl FnMut(&str),
 ) -> anyhow::Result<()> {
-    let finished = process::run(command, stop, on_line).map_err(|error| {
+    let finished = helper::run(command, stop, on_line).map_err(|error| {
         if is_not_found(&error) {
             error.context(format!(
                 "{what} is downloaded by Maven on first use, and mvn is missing; install it \

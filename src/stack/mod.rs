@@ -13,6 +13,7 @@ mod cache;
 mod certificates;
 mod files;
 mod folder;
+mod helper;
 mod java;
 pub mod kafka;
 mod lock;
@@ -39,7 +40,7 @@ pub use process::Interrupted;
 pub use report::{Down, ServiceStatus, Stack, Status};
 
 /// The name of Kafka's SCRAM user, of PostgreSQL's role and of its database.
-pub const LOGIN: &str = "orderctl";
+pub const LOGIN: &str = "app";
 
 /// The services of a stack, in the order they are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -42,7 +42,7 @@ pub fn client_config_over(defaults: &[(&str, &str)], settings: &KafkaSettings) -
     // Idle brokers close connections all the time.
     config.set("log.connection.close", "false");
     // Log lines go to the context, which drops what nobody wants to see.
-    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set_log_level(RDKafkaLogLevel::Debug);
     for (name, value) in &settings.properties {
         config.set(name, value.expose());
     }

@@ -104,10 +104,13 @@ async fn table_schema(
     named: Option<&Identifier>,
 ) -> anyhow::Result<Identifier> {
     let Some(schema) = named else {
-        let row = client.query_typed_one("select current_schema()::text", &[]).await;
-        let name: Option<String> = row.map_err(plain)?.get(0);
-        let name = name.context("no schema of the search path exists: name one with --schema")?;
-        return name.parse().map_err(anyhow::Error::msg);
+        // A role called orderctl has the ledger's schema on its search path.
+        let sql = "select s::text from unnest(pg_catalog.current_schemas(false))
+            with ordinality as path (s, place) where s <> $1 order by place limit 1";
+        let row = client.query_typed_opt(sql, &[(&DEFAULT_SCHEMA, Type::TEXT)]).await;
+        let row = row.map_err(plain)?;
+        let row = row.context("no schema of the search path exists: name one with --schema")?;
+        return row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg);
     };
     if rights_on(client, schema).await.map_err(plain)?.is_none() {
         create_schema(client, role, schema).await?;
