@@ -2,3 +2,4 @@
 
 mod stack;
 mod support;
+mod tidy;
