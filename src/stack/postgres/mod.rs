@@ -238,7 +238,7 @@ log_line_prefix = '%m [%p] %q%a '
     /// Ends the server if it runs; true when it did.
     ///
     /// # Errors
-    /// As [`process::end_daemon`].
+    /// [`super::Interrupted`]; when it cannot be ended.
     pub fn end(&self, stop: &Stop) -> anyhow::Result<bool> {
         process::end_daemon(&self.pid_file, END, LIMIT, stop)
     }
