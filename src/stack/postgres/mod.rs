@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn the_uri_asks_for_the_certificate_and_hides_its_password() {
         let uri = server("/s").uri("pw");
-        let expected = "postgres://orderctl:pw@127.0.0.1:5432/orderctl?sslmode=verify-full";
+        let expected = format!("postgres://{LOGIN}:pw@127.0.0.1:5432/{LOGIN}?sslmode=verify-full");
         assert_eq!(uri.expose(), expected);
         assert_eq!(format!("{uri}"), "***");
     }
