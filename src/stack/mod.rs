@@ -42,6 +42,8 @@ pub use process::Interrupted;
 pub use report::{Down, ServiceStatus, Stack, Status};
 
 /// The name of Kafka's SCRAM user, of PostgreSQL's role and of its database.
+/// Not the name of the ledger's schema: a role's own schema comes first in its
+/// search path.
 pub const LOGIN: &str = "app";
 
 /// The services of a stack, in the order they are started.

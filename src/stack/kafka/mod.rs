@@ -3,6 +3,7 @@
 
 mod jars;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::certificates::{Certificates, write_stores};
-use super::files::{create_private_directory, staging_directory, write_private};
+use super::files::{create_private_directory, remove_directory, staging_directory, write_private};
 use super::folder::{Folder, State};
 use super::process::{self, Signal, Starting};
 use super::{LOGIN, Listener, Service, helper, java};
@@ -67,6 +68,9 @@ pub fn prepare(
 ) -> anyhow::Result<()> {
     let home = folder.kafka();
     create_private_directory(&home)?;
+    // Compression libraries are unpacked there, and stay after a crash.
+    remove_directory(&home.join("tmp"))?;
+    create_private_directory(&home.join("tmp"))?;
     fs::write(home.join("log4j2.properties"), LOG4J)?;
     fs::write(home.join("server.properties"), properties(state, "data")?)?;
     write_stores(certificates, "kafka", &home)?;
@@ -115,6 +119,9 @@ fn java_command(tools: &Tools, home: &Path, class: &str) -> Command {
         "-Djava.awt.headless=true",
         "-Dlog4j2.configurationFile=log4j2.properties",
     ]);
+    let mut temporary = OsString::from("-Djava.io.tmpdir=");
+    temporary.push(home.join("tmp"));
+    command.arg(temporary);
     command.arg("-cp").arg(tools.jars.join("*")).arg(class);
     command
 }
