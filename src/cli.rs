@@ -42,8 +42,12 @@ enum Verb {
     AuthSetup(Box<stages::auth_setup::Args>),
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
+    /// Publish events and wait until every one is acknowledged
+    Produce(stages::produce::Args),
     /// Run a real local Kafka and PostgreSQL, without containers
     Stack(stages::stack::Args),
+    /// Store a topic's events in a table, exactly once
+    Consume(stages::consume::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -115,7 +119,9 @@ impl Cli {
         match self.verb {
             Verb::AuthSetup(args) => stages::auth_setup::run(&args, &context),
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
+            Verb::Produce(args) => stages::produce::run(&args, &context),
             Verb::Stack(args) => stages::stack::run(&args, &context),
+            Verb::Consume(args) => stages::consume::run(&args, &context),
         }
     }
 }

@@ -70,6 +70,13 @@ impl Console {
         self.draw(ProgressBar::new(length), &template)
     }
 
+    /// A count of something whose end is not known, with its rate; hidden where
+    /// no progress may be drawn.
+    pub fn counter(&self, unit: &str) -> ProgressBar {
+        let template = format!("{{spinner}} {{human_pos}} {unit} {{per_sec}} {{msg}}");
+        self.draw(ProgressBar::new_spinner(), &template)
+    }
+
     /// One live line whose text is set by the caller; hidden where no progress
     /// may be drawn.
     pub fn live_line(&self) -> ProgressBar {

@@ -1,8 +1,10 @@
 //! Settings resolved once into typed values: flag, then environment, then
 //! file, then default. Every environment variable is named in this module.
 
+pub mod args;
 pub mod certificates;
 pub mod creds;
+pub mod duration;
 pub mod environment;
 mod java;
 pub mod kafka;

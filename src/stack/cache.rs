@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use super::files::staging_directory;
 use super::lock;
 use crate::console::Console;
 use crate::stop::Stop;
@@ -61,23 +62,10 @@ pub fn obtain(
     if kept.is_dir() {
         return Ok(kept);
     }
-    let prefix = format!("{name}.partial-");
-    remove_partial(cache, &prefix)?;
-    let staging = tempfile::Builder::new().prefix(&prefix).tempdir_in(cache)?;
+    let staging = staging_directory(cache, name)?;
     let made = make(staging.path())?;
     fs::rename(&made, &kept).with_context(|| format!("cannot create {}", kept.display()))?;
     Ok(kept)
-}
-
-/// We hold the lock: whoever left these is dead.
-fn remove_partial(cache: &Path, prefix: &str) -> anyhow::Result<()> {
-    for entry in fs::read_dir(cache)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Lets every account through a directory, whatever our umask was.

@@ -47,6 +47,24 @@ pub fn remove_directory(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// A new directory inside `parent` for what is to be renamed when it is whole;
+/// removed when dropped. What a dead predecessor left there is removed too:
+/// call with a lock held.
+///
+/// # Errors
+/// When `parent` cannot be written.
+pub fn staging_directory(parent: &Path, name: &str) -> anyhow::Result<tempfile::TempDir> {
+    let prefix = format!("{name}.partial-");
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            remove_directory(&entry.path())?;
+        }
+    }
+    let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
+    made.with_context(|| format!("cannot write in {}", parent.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +88,16 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         remove_directory(&path).unwrap();
         remove_directory(&path).unwrap();
+    }
+
+    #[test]
+    fn what_was_left_half_made_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data.partial-dead")).unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        let staging = staging_directory(dir.path(), "data").unwrap();
+        assert!(staging.path().is_dir());
+        assert!(!dir.path().join("data.partial-dead").exists());
+        assert!(dir.path().join("data").exists());
     }
 }

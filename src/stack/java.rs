@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::process;
+use super::helper;
 use crate::stop::Stop;
 
 /// The oldest Java that a Kafka 4 broker runs on.
@@ -28,7 +28,7 @@ pub fn find(stop: &Stop) -> anyhow::Result<PathBuf> {
     };
     let mut command = Command::new(&java);
     command.arg("-version");
-    let finished = process::run(command, stop, |_| {}).map_err(|error| {
+    let finished = helper::run(command, stop, |_| {}).map_err(|error| {
         if is_not_found(&error) {
             error.context(format!(
                 "Kafka needs Java, and {} is missing; {JAVA_CURE}",
@@ -44,7 +44,7 @@ pub fn find(stop: &Stop) -> anyhow::Result<PathBuf> {
         }
         Some(_) if finished.status.success() => Ok(java),
         _ => {
-            let said = process::last_lines(finished.lines.iter().map(String::as_str), 5);
+            let said = helper::last_lines(finished.lines.iter().map(String::as_str), 5);
             bail!("{} -version failed; {JAVA_CURE}; it said:\n{said}", java.display())
         }
     }
@@ -69,7 +69,8 @@ fn major_version(line: &str) -> Option<u32> {
 /// A command that runs Maven without colours and questions.
 pub fn maven() -> Command {
     let mut command = Command::new("mvn");
-    command.arg("--batch-mode");
+    // The last: what could not be downloaded before is tried again at once.
+    command.args(["--batch-mode", "--update-snapshots"]);
     // Java takes the home directory from the password file; everything else,
     // and so our user, takes it from HOME.
     if let Some(home) = env::var_os("HOME") {
@@ -97,7 +98,7 @@ pub fn run_maven(
     stop: &Stop,
     on_line: impl FnMut(&str),
 ) -> anyhow::Result<()> {
-    let finished = process::run(command, stop, on_line).map_err(|error| {
+    let finished = helper::run(command, stop, on_line).map_err(|error| {
         if is_not_found(&error) {
             error.context(format!(
                 "{what} is downloaded by Maven on first use, and mvn is missing; install it \
@@ -115,8 +116,13 @@ pub fn run_maven(
     bail!(
         "cannot download {what}; check the network (behind a proxy or with a mirror: \
          ~/.m2/settings.xml) and run this again; maven said: {}",
-        said.context("maven failed without a word")?
+        said.map(without_help).context("maven failed without a word")?
     )
+}
+
+/// Maven ends its errors with a reference to lines that we do not show.
+fn without_help(error: &str) -> &str {
+    error.split(" -> [Help").next().unwrap_or(error)
 }
 
 #[cfg(test)]
@@ -143,8 +149,10 @@ mod tests {
     #[test]
     fn a_failing_maven_is_quoted_with_its_first_error() {
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo '[INFO] x'; echo '[ERROR] Unknown host'; echo '[ERROR] y'; exit 1"]);
+        command.args([
+            "-c",
+            "echo '[INFO] x'; echo '[ERROR] Unknown host -> [Help 1]'; echo '[ERROR] y'; exit 1",
+        ]);
         let error = run_maven(command, "Apache Kafka", &Stop::manual(), |_| {}).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("check the network") && text.ends_with("Unknown host"), "{text}");

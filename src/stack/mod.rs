@@ -13,6 +13,7 @@ mod cache;
 mod certificates;
 mod files;
 mod folder;
+mod helper;
 mod java;
 pub mod kafka;
 mod lock;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::config::creds::SecurityProtocol;
 use crate::console::Console;
 use crate::stop::Stop;
 use certificates::Certificates;
@@ -39,7 +41,7 @@ pub use process::Interrupted;
 pub use report::{Down, ServiceStatus, Stack, Status};
 
 /// The name of Kafka's SCRAM user, of PostgreSQL's role and of its database.
-pub const LOGIN: &str = "orderctl";
+pub const LOGIN: &str = "app";
 
 /// The services of a stack, in the order they are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,16 +68,13 @@ impl fmt::Display for Service {
 }
 
 /// The doors of the broker for clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// TLS with certificates on both sides.
-    #[serde(rename = "SSL")]
     Ssl,
     /// TLS, and a login by SCRAM-SHA-256.
-    #[serde(rename = "SASL_SSL")]
     SaslSsl,
     /// Neither encryption nor login.
-    #[serde(rename = "PLAINTEXT")]
     Plaintext,
 }
 
@@ -83,12 +82,12 @@ impl Listener {
     /// All listeners.
     pub const ALL: [Listener; 3] = [Listener::Ssl, Listener::SaslSsl, Listener::Plaintext];
 
-    /// Kafka's name of the security protocol.
-    pub fn protocol(self) -> &'static str {
+    /// Encryption and login at this door.
+    pub fn protocol(self) -> SecurityProtocol {
         match self {
-            Listener::Ssl => "SSL",
-            Listener::SaslSsl => "SASL_SSL",
-            Listener::Plaintext => "PLAINTEXT",
+            Listener::Ssl => SecurityProtocol::Ssl,
+            Listener::SaslSsl => SecurityProtocol::SaslSsl,
+            Listener::Plaintext => SecurityProtocol::Plaintext,
         }
     }
 

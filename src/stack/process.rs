@@ -1,22 +1,22 @@
-//! Child processes: helpers that run to their end, and daemons that outlive us.
+//! Daemons: processes that outlive us.
 //!
-//! A daemon is known by a pid file that holds its pid and the time the kernel
+//! One is known by a pid file that holds its pid and the time the kernel
 //! started it, so that a pid given to a stranger later is never signalled.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::helper::last_lines;
 use crate::stop::Stop;
 
 /// How often a condition of another process is looked at again.
-const POLL: Duration = Duration::from_millis(25);
+pub const POLL: Duration = Duration::from_millis(25);
 
 /// How long the kernel may take to clear away what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -45,63 +45,6 @@ impl Signal {
             Signal::Kill => libc::SIGKILL,
         }
     }
-}
-
-/// What a helper left behind.
-#[derive(Debug)]
-pub struct Finished {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// Its standard output and standard error, as they came.
-    pub lines: Vec<String>,
-}
-
-/// Runs a helper to its end, showing each line of its output to `on_line`. It
-/// gets a process group of its own; a stop request kills that group.
-///
-/// # Errors
-/// [`Interrupted`] after a stop request; an [`io::Error`] in the chain when the
-/// program cannot be started (its kind tells "not found").
-pub fn run(
-    mut command: Command,
-    stop: &Stop,
-    mut on_line: impl FnMut(&str),
-) -> anyhow::Result<Finished> {
-    let (reader, writer) = io::pipe()?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-    let mut child = command.spawn()?;
-    // The command holds our end for writing: without this the reader never ends.
-    drop(command);
-    let output = read_lines(reader);
-    let mut lines = Vec::new();
-    loop {
-        if stop.requested() {
-            send(-i32::try_from(child.id())?, Signal::Kill);
-            child.wait()?;
-            return Err(Interrupted.into());
-        }
-        match output.recv_timeout(POLL) {
-            Ok(line) => {
-                on_line(&line);
-                lines.push(line);
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-    Ok(Finished { status: child.wait()?, lines })
-}
-
-fn read_lines(reader: io::PipeReader) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 /// Starts a daemon in a session of its own, with its output going to `log` (the
@@ -259,7 +202,7 @@ fn gone_within(pid_file: &Path, limit: Duration, stop: &Stop) -> anyhow::Result<
 /// Sends a signal to a process, or to a process group when negative. One that
 /// is gone is no failure: the caller looks at what runs, not at this.
 #[expect(unsafe_code, reason = "the standard library sends no other signal than SIGKILL")]
-fn send(pid: i32, signal: Signal) {
+pub fn send(pid: i32, signal: Signal) {
     // SAFETY: kill takes two integers and touches no memory of ours.
     unsafe {
         libc::kill(pid, signal.number());
@@ -320,13 +263,6 @@ fn tail(log: &Path) -> String {
     }
 }
 
-/// The last `count` lines that are not blank, joined.
-pub fn last_lines<'a>(lines: impl DoubleEndedIterator<Item = &'a str>, count: usize) -> String {
-    let mut kept: Vec<&str> = lines.rev().filter(|line| !line.is_empty()).take(count).collect();
-    kept.reverse();
-    kept.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,15 +318,5 @@ mod tests {
         let daemon = Starting { name: "d", pid_file: &pid, log: &log, limit: POLL * 400 };
         let error = wait_until_ready(daemon, &Stop::manual(), || bail!("not yet")).unwrap_err();
         assert!(error.to_string().contains("no such luck"), "{error}");
-    }
-
-    #[test]
-    fn a_stop_request_kills_a_helper() {
-        let stop = Stop::manual();
-        stop.request();
-        let mut command = Command::new("sleep");
-        command.arg("600");
-        let error = run(command, &stop, |_| {}).unwrap_err();
-        assert!(error.is::<Interrupted>());
     }
 }

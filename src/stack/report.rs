@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::files::write_private;
 use super::folder::{Folder, State};
 use super::{LOGIN, Listener, Service, process, server};
+use crate::config::Secret;
+use crate::config::creds::{Creds, KafkaCreds, PostgresCreds, SaslCreds, SaslMechanism};
 
 /// A stack that runs: addresses and paths, no secrets. Its Display is what a
 /// shell evaluates.
@@ -79,30 +79,29 @@ fn shell_quoted(path: &Path) -> String {
 pub(super) fn write_creds(folder: &Folder, state: &State) -> anyhow::Result<()> {
     let uri = server(folder, state)?.uri(&state.postgres_password);
     for listener in Listener::ALL {
-        let creds = json!({
-            "kafka": kafka_section(listener, state),
-            "postgres": { "uri": uri.expose() },
-        });
-        write_private(&folder.creds(listener), &format!("{creds:#}\n"))?;
+        let creds = Creds {
+            kafka: Some(kafka_creds(listener, state)),
+            postgres: Some(PostgresCreds { uri: uri.clone() }),
+            ..Creds::default()
+        };
+        creds.write(&folder.creds(listener), true)?;
     }
     Ok(())
 }
 
-fn kafka_section(listener: Listener, state: &State) -> Value {
+fn kafka_creds(listener: Listener, state: &State) -> KafkaCreds {
     let address = listener.address(&state.ports);
-    let mut section = json!({
-        "hostname": address.ip().to_string(),
-        "port": address.port(),
-        "security_protocol": listener.protocol(),
-    });
-    if listener == Listener::SaslSsl {
-        section["sasl"] = json!({
-            "mechanism": "SCRAM-SHA-256",
-            "username": LOGIN,
-            "password": state.kafka_password,
-        });
+    let sasl = SaslCreds {
+        mechanism: SaslMechanism::ScramSha256,
+        username: LOGIN.into(),
+        password: Secret::new(state.kafka_password.clone()),
+    };
+    KafkaCreds {
+        hostname: address.ip().to_string(),
+        port: address.port(),
+        security_protocol: Some(listener.protocol()),
+        sasl: listener.protocol().has_login().then_some(sasl),
     }
-    section
 }
 
 /// What was ended.
@@ -183,7 +182,7 @@ fn addresses(service: Service, state: &State) -> Vec<Address> {
     match service {
         Service::Kafka => Listener::ALL
             .map(|listener| Address {
-                protocol: listener.protocol(),
+                protocol: listener.protocol().name(),
                 address: listener.address(&state.ports),
             })
             .into(),

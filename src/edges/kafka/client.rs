@@ -30,11 +30,19 @@ const SLICE_MAX: Duration = Duration::from_secs(4);
 /// The configuration every client of ours starts from: the settings over our
 /// own defaults.
 pub fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    client_config_over(&[], settings)
+}
+
+/// As [`client_config`], with further defaults that the settings override.
+pub fn client_config_over(defaults: &[(&str, &str)], settings: &KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
+    for (name, value) in defaults {
+        config.set(*name, *value);
+    }
     config.set("client.id", "orderctl");
     config.set("socket.keepalive.enable", "true");
     // Log lines go to the context, which drops what nobody wants to see.
-    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set_log_level(RDKafkaLogLevel::Debug);
     for (name, value) in &settings.properties {
         config.set(name, value.expose());
     }

@@ -1,4 +1,9 @@
 //! Apache Kafka, through librdkafka.
 
 pub mod client;
+pub mod consumer;
 pub mod diagnosis;
+pub mod producer;
+pub mod topics;
+
+pub use consumer::{Consumer, Happening, Polled};

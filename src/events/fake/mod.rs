@@ -178,20 +178,20 @@ fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
 }
 
 /// Numbers that look random and depend on seed and index only (SplitMix64).
-struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
-    fn new(seed: u64, index: u64) -> Draw {
+    pub(crate) fn new(seed: u64, index: u64) -> Draw {
         Draw(mix(seed ^ mix(index)))
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number from 0 to `limit` - 1; `limit` is at least 1.
-    fn below(&mut self, limit: u32) -> u32 {
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
         (((self.next() >> 32) * u64::from(limit)) >> 32) as u32
     }
 

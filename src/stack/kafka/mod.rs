@@ -14,10 +14,10 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::certificates::{Certificates, write_stores};
-use super::files::{create_private_directory, remove_directory, write_private};
+use super::files::{create_private_directory, staging_directory, write_private};
 use super::folder::{Folder, State};
 use super::process::{self, Signal, Starting};
-use super::{LOGIN, Listener, Service, java};
+use super::{LOGIN, Listener, Service, helper, java};
 use crate::console::Console;
 use crate::stop::Stop;
 
@@ -73,22 +73,23 @@ pub fn prepare(
 
 /// Formats beside the final place and renames, so that what is there is whole.
 fn format(tools: &Tools, home: &Path, state: &State, stop: &Stop) -> anyhow::Result<()> {
-    remove_directory(&home.join("data.new"))?;
-    fs::write(home.join("format.properties"), properties(state, "data.new")?)?;
+    let staging = staging_directory(home, "data")?;
+    let name = staging.path().file_name().context("a directory has a name")?.to_string_lossy();
+    fs::write(home.join("format.properties"), properties(state, &name)?)?;
     // By a file: the list of processes is for everyone to read.
     let user =
         format!("--add-scram\nSCRAM-SHA-256=[name={LOGIN},password={}]\n", state.kafka_password);
     write_private(&home.join("user.args"), &user)?;
     let mut command = java_command(tools, home, "kafka.tools.StorageTool");
     command.args(["format", "-t", &state.cluster_id, "-c", "format.properties", "@user.args"]);
-    let finished = process::run(command, stop, |_| {});
+    let finished = helper::run(command, stop, |_| {});
     fs::remove_file(home.join("user.args"))?;
     let finished = finished?;
     if !finished.status.success() {
-        let said = process::last_lines(finished.lines.iter().map(String::as_str), 5);
+        let said = helper::last_lines(finished.lines.iter().map(String::as_str), 5);
         bail!("cannot format Kafka's storage; it said:\n{said}");
     }
-    fs::rename(home.join("data.new"), home.join("data"))?;
+    fs::rename(staging.keep(), home.join("data"))?;
     Ok(())
 }
 
@@ -117,7 +118,7 @@ fn properties(state: &State, data: &str) -> anyhow::Result<String> {
     let mut clients = String::new();
     let mut protocols = String::new();
     for listener in Listener::ALL {
-        let (name, port) = (listener.protocol(), listener.port(&state.ports));
+        let (name, port) = (listener.protocol().name(), listener.port(&state.ports));
         write!(clients, "{name}://127.0.0.1:{port},")?;
         write!(protocols, "{name}:{name},")?;
     }
@@ -185,7 +186,7 @@ pub fn wait_until_ready(folder: &Folder, state: &State, stop: &Stop) -> anyhow::
 fn ask_for_metadata(client: &BaseConsumer, listener: Listener) -> anyhow::Result<()> {
     let metadata = client
         .fetch_metadata(None, Duration::from_millis(500))
-        .with_context(|| format!("no answer from its {} listener", listener.protocol()))?;
+        .with_context(|| format!("no answer from its {} listener", listener.protocol().name()))?;
     if metadata.brokers().is_empty() {
         bail!("the broker has not joined its cluster yet");
     }
@@ -198,7 +199,7 @@ pub fn client_config(folder: &Folder, state: &State, listener: Listener) -> Clie
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", listener.address(&state.ports).to_string())
-        .set("security.protocol", listener.protocol())
+        .set("security.protocol", listener.protocol().name())
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "200");
     if listener != Listener::Plaintext {

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::LOGIN;
 use super::certificates::Certificates;
-use super::files::{create_private_directory, remove_directory};
+use super::files::{create_private_directory, remove_directory, staging_directory};
 use super::process::{self, Signal, Starting};
+use super::{LOGIN, helper};
 use crate::config::Secret;
 use crate::console::Console;
 use crate::stop::Stop;
@@ -139,10 +139,10 @@ impl Server {
 
     /// Made beside its final place and renamed, so that what is there is whole.
     fn make_database(&self, programs: &Path, stop: &Stop) -> anyhow::Result<()> {
-        let new = self.base.join("data.new");
-        remove_directory(&new)?;
+        let staging = staging_directory(&self.base, "data")?;
+        self.runner.give(staging.path())?;
         let mut command = self.command(programs, "initdb");
-        command.arg("--pgdata").arg(&new).args([
+        command.arg("--pgdata").arg(staging.path()).args([
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
@@ -150,12 +150,12 @@ impl Server {
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
         ]);
-        let finished = process::run(command, stop, |_| {}).context("cannot run initdb")?;
+        let finished = helper::run(command, stop, |_| {}).context("cannot run initdb")?;
         if !finished.status.success() {
-            let said = process::last_lines(finished.lines.iter().map(String::as_str), 5);
+            let said = helper::last_lines(finished.lines.iter().map(String::as_str), 5);
             bail!("cannot make the database; initdb said:\n{said}");
         }
-        fs::rename(&new, self.base.join("data"))?;
+        fs::rename(staging.keep(), self.base.join("data"))?;
         Ok(())
     }
 

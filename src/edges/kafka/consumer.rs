@@ -1,0 +1,398 @@
+//! A member of a consumer group whose callbacks come out of [`Consumer::poll`]
+//! as values.
+//!
+//! Rebalances are not acted on inside librdkafka's callback: the loop sees
+//! [`Polled::Assigned`], asks the ledger where to go on, and only then assigns,
+//! polling all the while. That keeps the group membership however long the
+//! database is away. Offsets enter by that one assign; there is no seek.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use super::client::{ClientLog, describe};
+use crate::console::Console;
+use crate::engine::batch::Raw;
+use crate::error::Usage;
+
+/// What belongs to the way we consume and is not the user's to change.
+pub const OWN_PROPERTIES: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// Our defaults where librdkafka's own cost speed or memory; `-X` overrides.
+pub const DEFAULTS: [(&str, &str); 6] = [
+    // A partition whose queue is full is asked again after this long; the
+    // default of a second halves the speed.
+    ("fetch.queue.backoff.ms", "10"),
+    ("queued.min.messages", "20000"),
+    ("queued.max.messages.kbytes", "32768"),
+    ("session.timeout.ms", "10000"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("isolation.level", "read_committed"),
+];
+
+/// A group member on one topic.
+pub struct Consumer {
+    inner: Arc<BaseConsumer<Callbacks>>,
+    topic: String,
+}
+
+/// What poll came back with.
+#[derive(Debug)]
+pub enum Polled<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// Something else, or nothing within the time given.
+    Other(Happening),
+}
+
+/// What can happen beside records.
+#[derive(Debug)]
+pub enum Happening {
+    /// Nothing is waiting.
+    Nothing,
+    /// A partition was read to its end, for now.
+    End(i32),
+    /// These partitions are this member's now; call [`Consumer::assign`].
+    Assigned(Vec<i32>),
+    /// All partitions are taken away; call [`Consumer::unassign`].
+    Revoked,
+    /// Something is away; librdkafka goes on trying.
+    Away(String),
+    /// A position is not in Kafka any more.
+    PositionLost,
+    /// Something no wait will cure.
+    Failed(anyhow::Error),
+}
+
+/// A record, borrowed from the client's memory.
+#[derive(Debug)]
+pub struct Record<'a>(BorrowedMessage<'a>);
+
+impl Record<'_> {
+    /// Its parts.
+    pub fn raw(&self) -> Raw<'_> {
+        Raw {
+            partition: self.0.partition(),
+            offset: self.0.offset(),
+            time_ms: self.0.timestamp().to_millis(),
+            key: self.0.key(),
+            payload: self.0.payload(),
+        }
+    }
+}
+
+/// Collects what librdkafka calls back with.
+#[derive(Debug)]
+struct Callbacks {
+    log: ClientLog,
+    rebalances: Mutex<VecDeque<Happening>>,
+    /// After the last recorded offset of each partition, from the statistics.
+    ends: Mutex<BTreeMap<i32, i64>>,
+    closing: AtomicBool,
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.show(facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(ends) = ends_in_statistics(statistics) {
+            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.remember(&error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let event = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let numbers = partitions.elements().iter().map(|one| one.partition()).collect();
+                Happening::Assigned(numbers)
+            }
+            _ => Happening::Revoked,
+        };
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody polls any more, and the client waits for this answer.
+            let _ = consumer.unassign();
+            return;
+        }
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+fn ends_in_statistics(statistics: &[u8]) -> Option<BTreeMap<i32, i64>> {
+    let statistics: serde_json::Value = serde_json::from_slice(statistics).ok()?;
+    let mut ends = BTreeMap::new();
+    for topic in statistics.get("topics")?.as_object()?.values() {
+        for (number, partition) in topic.get("partitions")?.as_object()? {
+            let end = partition.get("hi_offset").and_then(serde_json::Value::as_i64);
+            if let (Ok(number), Some(end)) = (number.parse::<i32>(), end)
+                && number >= 0
+                && end >= 0
+            {
+                ends.insert(number, end);
+            }
+        }
+    }
+    Some(ends)
+}
+
+impl Consumer {
+    /// A client of a group, not yet subscribed.
+    ///
+    /// # Errors
+    /// When librdkafka refuses a property; the text names it.
+    pub fn new(
+        mut config: ClientConfig,
+        group: &str,
+        topic: &str,
+        console: &Console,
+    ) -> anyhow::Result<Consumer> {
+        config.set("group.id", group);
+        for (name, value) in OWN_PROPERTIES {
+            config.set(name, value);
+        }
+        if console.shows_progress() {
+            config.set("statistics.interval.ms", "1000");
+        }
+        let callbacks = Callbacks {
+            log: ClientLog::new(console),
+            rebalances: Mutex::default(),
+            ends: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
+        let inner: BaseConsumer<Callbacks> =
+            config.create_with_context(callbacks).map_err(|error| Usage(describe(&error)))?;
+        Ok(Consumer { inner: Arc::new(inner), topic: topic.to_owned() })
+    }
+
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When the client is closing already.
+    pub fn subscribe(&self) -> anyhow::Result<()> {
+        self.inner.subscribe(&[&self.topic]).context("cannot subscribe")
+    }
+
+    /// Leaves the group and joins it again, so that all is assigned anew.
+    ///
+    /// # Errors
+    /// When the client is closing already.
+    pub fn rejoin(&self) -> anyhow::Result<()> {
+        self.inner.unsubscribe();
+        self.subscribe()
+    }
+
+    /// Waits at most this long for the next thing to happen.
+    pub fn poll(&self, timeout: Duration) -> Polled<'_> {
+        match self.inner.poll(timeout) {
+            Some(Ok(message)) => Polled::Record(Record(message)),
+            Some(Err(error)) => Polled::Other(happening(error)),
+            // A rebalance is no event of its own: poll comes back with nothing.
+            None => Polled::Other(self.next_rebalance().unwrap_or(Happening::Nothing)),
+        }
+    }
+
+    fn next_rebalance(&self) -> Option<Happening> {
+        let rebalances = &self.inner.context().rebalances;
+        rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Starts to read partitions, each from the offset given.
+    ///
+    /// # Errors
+    /// When the client does not know the partitions.
+    pub fn assign(&self, positions: impl Iterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        self.inner.assign(&self.list(positions)?).context("cannot assign partitions")
+    }
+
+    /// Gives all partitions back.
+    ///
+    /// # Errors
+    /// When the client is closing already.
+    pub fn unassign(&self) -> anyhow::Result<()> {
+        self.inner.unassign().context("cannot give partitions back")
+    }
+
+    /// Stops fetching these partitions; polling goes on without their records.
+    ///
+    /// # Errors
+    /// When they are not assigned.
+    pub fn pause(&self, partitions: impl Iterator<Item = i32>) -> anyhow::Result<()> {
+        let list = self.list(partitions.map(|partition| (partition, 0)))?;
+        self.inner.pause(&list).context("cannot pause partitions")
+    }
+
+    /// Fetches these partitions again.
+    ///
+    /// # Errors
+    /// When they are not assigned.
+    pub fn resume(&self, partitions: impl Iterator<Item = i32>) -> anyhow::Result<()> {
+        let list = self.list(partitions.map(|partition| (partition, 0)))?;
+        self.inner.resume(&list).context("cannot resume partitions")
+    }
+
+    /// Tells the group where this member stands, for people and their tools: the
+    /// positions that count are the ledger's. Failing is of no consequence.
+    pub fn show_positions(&self, positions: impl Iterator<Item = (i32, i64)>) {
+        if let Ok(list) = self.list(positions)
+            && list.count() > 0
+        {
+            let _ = self.inner.commit(&list, CommitMode::Async);
+        }
+    }
+
+    /// After the last offset of each partition, as the last statistics had it.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of the topic's partitions; none when there is no such topic.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or the topic may not be read.
+    pub fn partition_count(&self, timeout: Duration) -> anyhow::Result<Option<usize>> {
+        let metadata = self
+            .inner
+            .fetch_metadata(Some(&self.topic), timeout)
+            .context("cannot ask the broker for the topic")?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        match topic.map(|topic| (topic.error().map(RDKafkaErrorCode::from), topic)) {
+            Some((None, topic)) if !topic.partitions().is_empty() => {
+                Ok(Some(topic.partitions().len()))
+            }
+            Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => anyhow::bail!(
+                "this client may not read topic {}: give its principal the rights \
+                 DESCRIBE and READ on it",
+                self.topic
+            ),
+            _ => Ok(None),
+        }
+    }
+
+    /// A handle for questions from another thread; it does not keep the client.
+    pub fn watermarks(&self) -> Watermarks {
+        Watermarks { inner: Arc::downgrade(&self.inner), topic: self.topic.clone() }
+    }
+
+    /// Leaves the group, but waits no longer than `limit` for it: closing a
+    /// client has no deadline of its own.
+    pub fn close(self, limit: Duration) {
+        self.inner.context().closing.store(true, Ordering::Relaxed);
+        let (closed, waiting) = mpsc::channel();
+        let closer = std::thread::Builder::new().name("closer".into()).spawn(move || {
+            let _ = self.inner.unassign();
+            drop(self.inner);
+            let _ = closed.send(());
+        });
+        if closer.is_ok() {
+            let _ = waiting.recv_timeout(limit);
+        }
+    }
+
+    fn list(
+        &self,
+        positions: impl Iterator<Item = (i32, i64)>,
+    ) -> anyhow::Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        }
+        Ok(list)
+    }
+}
+
+/// Asks for watermarks through a consumer's connections.
+pub struct Watermarks {
+    inner: Weak<BaseConsumer<Callbacks>>,
+    topic: String,
+}
+
+impl Watermarks {
+    /// The offset of a partition's first record and the one after its last; none
+    /// when the consumer is closed.
+    ///
+    /// # Errors
+    /// When the broker does not answer in time, or has no such partition.
+    pub fn of(&self, partition: i32, timeout: Duration) -> anyhow::Result<Option<(i64, i64)>> {
+        let Some(consumer) = self.inner.upgrade() else { return Ok(None) };
+        consumer
+            .fetch_watermarks(&self.topic, partition, timeout)
+            .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
+            .map(Some)
+    }
+}
+
+fn happening(error: KafkaError) -> Happening {
+    use RDKafkaErrorCode as Code;
+    let code = match &error {
+        KafkaError::PartitionEOF(partition) => return Happening::End(*partition),
+        KafkaError::MessageConsumption(code)
+        | KafkaError::MessageConsumptionFatal(code)
+        | KafkaError::Global(code) => *code,
+        _ => return Happening::Failed(anyhow::Error::new(error)),
+    };
+    match code {
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => Happening::PositionLost,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            Happening::Failed(anyhow::anyhow!(
+                "the topic is not there any more ({code}): was it deleted? create it again, \
+                 or name another with --topic-name"
+            ))
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => Happening::Failed(anyhow::anyhow!(
+            "Kafka refuses this client ({code}): give its principal the right READ on the \
+             topic and on the group"
+        )),
+        Code::SaslAuthenticationFailed | Code::Authentication => {
+            Happening::Failed(anyhow::anyhow!(
+                "Kafka refuses this client's login ({code}): check the SASL user and password"
+            ))
+        }
+        _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+            Happening::Failed(anyhow::Error::new(error))
+        }
+        _ => Happening::Away(format!("Kafka: {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_read_from_the_statistics_and_internal_partitions_left_out() {
+        let statistics = br#"{"topics":{"t":{"partitions":{
+            "0":{"hi_offset":12},"1":{"hi_offset":-1001},"-1":{"hi_offset":5}}}}}"#;
+        assert_eq!(ends_in_statistics(statistics), Some(BTreeMap::from([(0, 12)])));
+    }
+}

@@ -1,0 +1,245 @@
+//! The claimer: takes partitions over in the ledger, on a thread of its own, so
+//! that the thread that polls goes on polling while the database is away.
+
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::connect::connect;
+use super::failure::{self, Class};
+use super::ledger::{Ledger, Owner};
+use super::retry::Backoff;
+use super::target::Found;
+use crate::config::PostgresSettings;
+use crate::engine::checkpoint::Claim;
+use crate::engine::report::{Claimed, Report};
+
+/// How long a claim waits for a batch of another worker before it ends the
+/// backend that holds the row.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the server lets a claim wait at all.
+const LOCK_TIMEOUT_S: u32 = 30;
+
+/// What to do when Kafka no longer has the position that the ledger names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnDataLoss {
+    /// End with an error that names the partition and the choices.
+    #[default]
+    Stop,
+    /// Go on from the oldest record that Kafka still has.
+    Earliest,
+    /// Go on from the records that come next.
+    Latest,
+}
+
+/// Partitions to take over.
+#[derive(Debug)]
+pub struct Request {
+    /// The assignment they belong to.
+    pub generation: u64,
+    /// Their numbers.
+    pub partitions: Vec<i32>,
+}
+
+/// What Kafka has of a partition: offsets from `first` to before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The low watermark.
+    pub first: i64,
+    /// The high watermark.
+    pub end: i64,
+}
+
+/// What a claimer works with.
+#[derive(Debug, Clone)]
+pub struct Claimer {
+    /// How to reach the database.
+    pub settings: PostgresSettings,
+    /// What its connections are called, as the group's writers'.
+    pub application: String,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Whose positions.
+    pub owner: Owner,
+    /// The table they are of.
+    pub table: Found,
+    /// What to do about a position that is gone.
+    pub on_data_loss: OnDataLoss,
+}
+
+impl Claimer {
+    /// Serves requests until their sender is gone. `logs` says what Kafka has of
+    /// each partition; none when the consumer is closed.
+    ///
+    /// # Errors
+    /// What no wait will cure.
+    pub fn serve(
+        &self,
+        requests: &Receiver<Request>,
+        logs: impl Fn(&[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>>,
+        reports: &Sender<Report>,
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut client = None;
+        let mut backoff = Backoff::default();
+        while let Ok(request) = requests.recv() {
+            let logs = loop {
+                match logs(&request.partitions) {
+                    Ok(Some(logs)) => break logs,
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        // The receiver is gone only when the run has ended already.
+                        let _ = reports.send(Report::Waiting { why: format!("{error:#}") });
+                        runtime.block_on(backoff.wait());
+                    }
+                }
+            };
+            let taken = runtime.block_on(self.take_over(&mut client, &logs, reports));
+            let claimed = Claimed { generation: request.generation, partitions: taken? };
+            let _ = reports.send(Report::Claimed(claimed));
+        }
+        Ok(())
+    }
+
+    async fn take_over(
+        &self,
+        client: &mut Option<Client>,
+        logs: &[(i32, Log)],
+        reports: &Sender<Report>,
+    ) -> anyhow::Result<Vec<(Claim, i64)>> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.try_once(client, logs).await {
+                Ok(claims) => return Ok(claims),
+                Err(Trouble::ForGood(error)) => return Err(error),
+                Err(Trouble::Passing(why)) => {
+                    *client = None;
+                    let _ = reports.send(Report::Waiting { why });
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn try_once(
+        &self,
+        kept: &mut Option<Client>,
+        logs: &[(i32, Log)],
+    ) -> Result<Vec<(Claim, i64)>, Trouble> {
+        let client = match kept.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => connect(&self.settings, &self.application).await.map_err(|error| {
+                match error.class() {
+                    Class::Stop => Trouble::ForGood(error.into()),
+                    _ => Trouble::Passing(error.to_string()),
+                }
+            })?,
+        };
+        let claims = self.claim(&client, logs).await?;
+        let mut partitions = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let log = logs.iter().find(|(partition, _)| *partition == claim.partition);
+            let Some((_, log)) = log else { continue };
+            partitions.push((self.inside(&client, claim, *log).await?, log.end));
+        }
+        *kept = Some(client);
+        Ok(partitions)
+    }
+
+    /// Claims, and ends the backends of stopped workers that are in the way.
+    async fn claim(&self, client: &Client, logs: &[(i32, Log)]) -> Result<Vec<Claim>, Trouble> {
+        let starts: Vec<(i32, i64)> =
+            logs.iter().map(|(partition, log)| (*partition, log.first)).collect();
+        let claiming = self.ledger.claim(client, &self.owner, &self.table, &starts, LOCK_TIMEOUT_S);
+        tokio::pin!(claiming);
+        loop {
+            tokio::select! {
+                claimed = &mut claiming => return claimed.map_err(trouble),
+                () = tokio::time::sleep(PATIENCE) => {
+                    let other = connect(&self.settings, &self.application)
+                        .await
+                        .map_err(|error| Trouble::Passing(error.to_string()))?;
+                    self.ledger.end_blockers(&other, &self.application).await.map_err(trouble)?;
+                }
+            }
+        }
+    }
+
+    /// The claim itself when Kafka still has its position, else what the user
+    /// chose.
+    async fn inside(&self, client: &Client, claim: Claim, log: Log) -> Result<Claim, Trouble> {
+        if (log.first..=log.end).contains(&claim.next_offset) {
+            return Ok(claim);
+        }
+        let next_offset = match self.on_data_loss {
+            OnDataLoss::Stop => return Err(Trouble::ForGood(self.position_lost(claim, log))),
+            OnDataLoss::Earliest => log.first,
+            OnDataLoss::Latest => log.end,
+        };
+        let moved = Claim { next_offset, ..claim };
+        self.ledger.move_position(client, &self.owner, &moved).await.map_err(trouble)?;
+        Ok(moved)
+    }
+
+    fn position_lost(&self, claim: Claim, log: Log) -> anyhow::Error {
+        let Owner { group, topic, .. } = &self.owner;
+        let what = if claim.next_offset < log.first {
+            "records were removed by retention before they were read"
+        } else {
+            "the topic was truncated, or deleted and created again"
+        };
+        anyhow::anyhow!(
+            "group {group} goes on at offset {} of {topic} partition {}, but Kafka has {} to {}: \
+             {what}; choose where to go on with --on-data-loss earliest or --on-data-loss latest, \
+             or start over under another --group",
+            claim.next_offset,
+            claim.partition,
+            log.first,
+            log.end
+        )
+    }
+}
+
+enum Trouble {
+    Passing(String),
+    ForGood(anyhow::Error),
+}
+
+fn trouble(error: tokio_postgres::Error) -> Trouble {
+    let waits_for_a_batch = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+    match failure::classify(&error) {
+        Class::Wait => Trouble::Passing(failure::describe(&error)),
+        _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error)),
+        _ => Trouble::ForGood(anyhow::anyhow!(
+            "cannot take partitions over in the ledger: {}",
+            failure::describe(&error)
+        )),
+    }
+}
+
+/// Refuses a group that already stores the topic into another table: its
+/// workers would share the partitions, and each table would get a part.
+///
+/// # Errors
+/// When that is so, or the ledger cannot be read.
+pub async fn refuse_shared_group(
+    client: &Client,
+    ledger: &Ledger,
+    owner: &Owner,
+    table: &Found,
+) -> anyhow::Result<()> {
+    match ledger.table_of(client, owner).await? {
+        Some((schema, name)) if schema != table.schema.as_str() || name != table.table.as_str() => {
+            bail!(
+                "group {} already stores topic {} into table {schema}.{name}; \
+                 give this table a group of its own with --group",
+                owner.group,
+                owner.topic
+            )
+        }
+        _ => Ok(()),
+    }
+}

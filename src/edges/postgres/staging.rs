@@ -1,0 +1,285 @@
+//! The slow way for a batch that a plain COPY cannot store: ids that are there
+//! already, and rows that the server refuses.
+//!
+//! COPY knows no ON CONFLICT and stops at the first row it does not like. So the
+//! rows go into a temporary table that takes anything, and from there into the
+//! target: all in one statement, or, when that is refused, one by one with the
+//! refused ones noted.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio_postgres::{Client, Error};
+
+use super::failure::{self, Class};
+use super::identifier::literal;
+use super::target::{OnDuplicate, Target};
+use super::transaction::{Begun, Destination, send};
+use crate::engine::batch::{Batch, repeated_id};
+use crate::events::Reject;
+
+/// The temporary table; it is gone at the end of the transaction.
+const STAGE: &str = "pg_temp.orderctl_stage";
+/// The rows that were refused, with the server's reason.
+const REFUSED: &str = "pg_temp.orderctl_refused";
+
+/// How the slow way ended.
+#[derive(Debug)]
+pub enum Staged {
+    /// Committed.
+    Stored {
+        /// Rows now in the table because of this batch: inserted or updated.
+        rows: u64,
+        /// Records whose id was there already, skipped or updated.
+        duplicates: u64,
+    },
+    /// The batch is not ours to write.
+    Fenced,
+    /// The server refuses rows whose payloads the batch has not kept, so they
+    /// cannot become dead letters: read it again, keeping them.
+    PayloadsMissing,
+    /// The COMMIT has no clear answer: only the ledger knows.
+    Unknown {
+        /// What came instead.
+        error: Error,
+        /// As in `Stored`, if it is.
+        rows: u64,
+        /// As in `Stored`, if it is.
+        duplicates: u64,
+    },
+}
+
+/// Stores a batch through the staging table. Rows that are refused become dead
+/// letters of the batch, in the same transaction.
+///
+/// # Errors
+/// Whatever the server says before the COMMIT; the transaction must then be
+/// rolled back.
+pub async fn store(
+    destination: &Destination,
+    client: &Arc<Client>,
+    batch: &mut Batch,
+) -> Result<Staged, Error> {
+    // The dead letters go in at the end, when all of them are known.
+    let dead_before = std::mem::take(&mut batch.dead);
+    let begun = destination.begin(client, batch).await;
+    batch.dead = dead_before;
+    let Begun::Ours(open) = begun? else { return Ok(Staged::Fenced) };
+    drop(open);
+    client.batch_execute(&create_sql(&destination.target)).await?;
+    let mut refused = fill_stage(client, &destination.target, batch).await?;
+    let moved = move_rows(destination, client).await?;
+    refused.extend_from_slice(&moved.refused);
+    if !refused.is_empty() && !batch.keeps_payloads() {
+        return Ok(Staged::PayloadsMissing);
+    }
+    refused.sort_unstable_by_key(|(number, _)| *number);
+    batch.reject_rows(refused);
+    destination.insert_dead(client, &batch.dead).await?;
+    let Moved { rows, duplicates, .. } = moved;
+    Ok(match client.batch_execute("commit").await {
+        Ok(()) => Staged::Stored { rows, duplicates },
+        Err(error) => Staged::Unknown { error, rows, duplicates },
+    })
+}
+
+fn create_sql(target: &Target) -> String {
+    let column =
+        |column: &super::target::Column| format!("{} {}", column.name.quoted(), column.base_type);
+    let columns: Vec<String> = target.columns.iter().map(column).collect();
+    format!(
+        "create temporary table orderctl_stage (orderctl_row int4, {}) on commit drop",
+        columns.join(", ")
+    )
+}
+
+/// Copies the batch's rows into the staging table, numbered. A row whose bytes
+/// the server cannot read (its encoding is not UTF-8, say) is found by halves.
+async fn fill_stage(
+    client: &Client,
+    target: &Target,
+    batch: &Batch,
+) -> Result<Vec<(usize, Reject)>, Error> {
+    let mut refused = Vec::new();
+    let mut todo: Vec<Range<usize>> = Vec::new();
+    todo.push(0..batch.row_count());
+    while let Some(range) = todo.pop() {
+        client.batch_execute("savepoint orderctl").await?;
+        match copy_range(client, target, batch, range.clone()).await {
+            Ok(()) => client.batch_execute("release savepoint orderctl").await?,
+            Err(error) if failure::classify(&error) == Class::Record => {
+                client.batch_execute("rollback to savepoint orderctl").await?;
+                if range.len() == 1 {
+                    refused.push((range.start, reject(&error)));
+                } else {
+                    let middle = range.start + range.len() / 2;
+                    todo.push(middle..range.end);
+                    todo.push(range.start..middle);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(refused)
+}
+
+async fn copy_range(
+    client: &Client,
+    target: &Target,
+    batch: &Batch,
+    range: Range<usize>,
+) -> Result<(), Error> {
+    let sql = format!("copy {STAGE} (orderctl_row, {}) from stdin binary", target.column_list());
+    let statement = client.prepare(&sql).await?;
+    let mut sink = Box::pin(client.copy_in::<_, Bytes>(&statement).await?);
+    drop(statement);
+    let mut number = range.start as i32;
+    let columns = target.column_count + 1;
+    send(&mut sink, batch.encoded(range), |row, piece: &mut BytesMut| {
+        piece.put_i16(columns);
+        piece.put_i32(4);
+        piece.put_i32(number);
+        // The row's own count of columns is replaced by the one above.
+        piece.put_slice(&row[2..]);
+        number += 1;
+    })
+    .await?;
+    sink.as_mut().finish().await.map(|_| ())
+}
+
+struct Moved {
+    rows: u64,
+    duplicates: u64,
+    refused: Vec<(usize, Reject)>,
+}
+
+/// Moves the staged rows into the target.
+async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, Error> {
+    let target = &destination.target;
+    let mut refused = Vec::new();
+    let mut duplicates = 0;
+    if target.unique_key {
+        match destination.on_duplicate {
+            OnDuplicate::Reject => refused = take_duplicates(client, target).await?,
+            OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
+            OnDuplicate::Skip => {}
+        }
+    }
+    let insert = insert_sql(target, destination.on_duplicate);
+    client.batch_execute("savepoint orderctl").await?;
+    let staged = count(client, STAGE).await?;
+    let rows = match client.execute_typed(&insert, &[]).await {
+        Ok(rows) => rows,
+        Err(error) if failure::classify(&error) == Class::Record => {
+            client.batch_execute("rollback to savepoint orderctl").await?;
+            let (rows, found) = insert_one_by_one(client, &insert).await?;
+            refused.extend(found);
+            rows
+        }
+        Err(error) => return Err(error),
+    };
+    if destination.on_duplicate == OnDuplicate::Skip {
+        duplicates = staged.saturating_sub(rows + refused.len() as u64);
+    }
+    Ok(Moved { rows, duplicates, refused })
+}
+
+fn insert_sql(target: &Target, on_duplicate: OnDuplicate) -> String {
+    let columns = target.column_list();
+    let conflict = match on_duplicate {
+        _ if !target.unique_key => String::new(),
+        OnDuplicate::Reject => String::new(),
+        OnDuplicate::Skip => format!("on conflict ({}) do nothing", target.key().name.quoted()),
+        OnDuplicate::Update => {
+            let sets: Vec<String> = (target.columns.iter().filter(|column| !column.is_key))
+                .map(|column| format!("{0} = excluded.{0}", column.name.quoted()))
+                .collect();
+            format!(
+                "on conflict ({}) do update set {}",
+                target.key().name.quoted(),
+                sets.join(", ")
+            )
+        }
+    };
+    // An id column that is `generated always as identity` takes ours, as under COPY.
+    format!(
+        "insert into {} ({columns}) overriding system value
+         select {columns} from {STAGE} order by orderctl_row {conflict}",
+        target.quoted()
+    )
+}
+
+/// Takes rows whose id is stored already out of the staging table.
+async fn take_duplicates(client: &Client, target: &Target) -> Result<Vec<(usize, Reject)>, Error> {
+    let key = target.key().name.quoted();
+    let sql = format!(
+        "delete from {STAGE} s using {} t where t.{key} = s.{key} returning s.orderctl_row",
+        target.quoted()
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get::<_, i32>(0) as usize, repeated_id())).collect())
+}
+
+async fn count_duplicates(client: &Client, target: &Target) -> Result<u64, Error> {
+    let key = target.key().name.quoted();
+    count(client, &format!("{STAGE} s join {} t on t.{key} = s.{key}", target.quoted())).await
+}
+
+async fn count(client: &Client, from: &str) -> Result<u64, Error> {
+    let row = client.query_typed_one(&format!("select count(*) from {from}"), &[]).await?;
+    Ok(row.get::<_, i64>(0) as u64)
+}
+
+/// Inserts row by row on the server; those that break a constraint or cannot be
+/// converted are noted with the reason and passed over.
+async fn insert_one_by_one(
+    client: &Client,
+    insert: &str,
+) -> Result<(u64, Vec<(usize, Reject)>), Error> {
+    let one = insert.replace("order by orderctl_row", "where orderctl_row = orderctl_one");
+    let body = format!(
+        "#variable_conflict use_column
+         declare orderctl_one int4; touched int8; stored int8 := 0;
+         what text; col text;
+         begin
+           for orderctl_one in select orderctl_row from {STAGE} order by 1 loop
+             begin
+               {one};
+               get diagnostics touched = row_count;
+               stored := stored + touched;
+             exception when others then
+               if sqlstate !~ '^2[23]' then raise; end if;
+               get stacked diagnostics what = message_text, col = column_name;
+               insert into {REFUSED} values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
+             end;
+           end loop;
+           insert into {REFUSED} values (-1, stored::text, '');
+         end"
+    );
+    let script = format!(
+        "create temporary table orderctl_refused
+           (orderctl_row int4, what text, col text) on commit drop;
+         create index on {STAGE} (orderctl_row);
+         do {}",
+        literal(&body)
+    );
+    client.batch_execute(&script).await?;
+    let sql = format!("select orderctl_row, what, col from {REFUSED}");
+    let mut stored = 0;
+    let mut refused = Vec::new();
+    for row in client.query_typed(&sql, &[]).await? {
+        let number: i32 = row.get(0);
+        let what: String = row.get(1);
+        match usize::try_from(number) {
+            Ok(number) => refused.push((number, Reject::new(row.get::<_, String>(2), what))),
+            Err(_) => stored = what.parse().unwrap_or(0),
+        }
+    }
+    Ok((stored, refused))
+}
+
+fn reject(error: &Error) -> Reject {
+    let field = error.as_db_error().and_then(|server| server.column()).unwrap_or_default();
+    Reject::new(field, failure::describe(error))
+}

@@ -1,0 +1,63 @@
+//! What the writers and the claimer tell the loop.
+
+use super::checkpoint::{Advance, Claim};
+
+/// Something that happened on the database's side.
+#[derive(Debug)]
+pub enum Report {
+    /// Partitions were taken over.
+    Claimed(Claimed),
+    /// A writer is through with a batch.
+    Batch {
+        /// The writer's number.
+        lane: usize,
+        /// The assignment the batch belonged to.
+        generation: u64,
+        /// What became of it.
+        fate: Fate,
+    },
+    /// Something is away that will come back; tries go on.
+    Waiting {
+        /// What is away, without secrets.
+        why: String,
+    },
+    /// Something that no wait will cure.
+    Failed(anyhow::Error),
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is in the table.
+    Stored(Stored),
+    /// It was dropped because its partitions have another owner.
+    Fenced,
+    /// It was dropped because rows of it must become dead letters and their
+    /// payloads were not kept.
+    PayloadsMissing,
+}
+
+/// Partitions taken over for an assignment.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The assignment.
+    pub generation: u64,
+    /// Where each partition goes on, and the offset its log ended at when it was
+    /// claimed.
+    pub partitions: Vec<(Claim, i64)>,
+}
+
+/// A batch that is in the table.
+#[derive(Debug)]
+pub struct Stored {
+    /// What it did to its partitions.
+    pub advances: Vec<Advance>,
+    /// Rows inserted or updated.
+    pub rows: u64,
+    /// Records whose id was there already.
+    pub duplicates: u64,
+    /// Records that are dead letters now.
+    pub rejected: u64,
+    /// All records of the batch.
+    pub records: u64,
+}

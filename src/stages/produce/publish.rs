@@ -1,0 +1,223 @@
+//! From the source to the topic, at the speed asked for, until all is
+//! acknowledged.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+
+use super::report::Tally;
+use super::source::{Next, Record, Source};
+use crate::console::Console;
+use crate::edges::kafka::producer::{Producer, Queued};
+use crate::events::Reject;
+use crate::stop::Stop;
+
+/// How many records go by between two looks at clock, stop and cluster.
+const RECORDS_A_LOOK: u64 = 256;
+/// How long the thread gives itself to what comes back from the cluster.
+const POLL: Duration = Duration::from_millis(5);
+/// How long after a stop what is queued may take to be acknowledged.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+/// How many invalid records are told one by one.
+const REJECTS_TOLD_MAX: u64 = 20;
+
+/// Where records go.
+pub enum Sink {
+    /// Into a topic.
+    Topic(Box<Producer>),
+    /// To standard output, one payload a line.
+    Stdout(BufWriter<StdoutLock<'static>>),
+}
+
+/// What became of one record that was put into the sink.
+enum Put {
+    Done,
+    TooLarge,
+    /// The user asked to stop, or nobody reads standard output any more.
+    Stopped,
+}
+
+/// A run of `produce`: what everything in it needs.
+pub struct Run<'r> {
+    /// Where records go.
+    pub sink: Sink,
+    /// The time from one record to the next, unless as fast as possible.
+    pub pace: Option<Duration>,
+    /// Where to say things.
+    pub console: &'r Console,
+    /// Whether the user asked to stop.
+    pub stop: &'r Stop,
+    /// Shows how far it is.
+    pub bar: ProgressBar,
+    /// What was handed over so far.
+    pub tally: Tally,
+    /// Whether it was said that the cluster is away.
+    pub told_away: bool,
+}
+
+impl Run<'_> {
+    /// Puts all records of the source into the sink, until its end or a stop.
+    ///
+    /// # Errors
+    /// When the source breaks off, or nothing can be sent any more.
+    pub fn publish(&mut self, source: &mut Source) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut record = Record::default();
+        while !self.is_stopped() {
+            let mark = match source.next(&mut record, self.stop)? {
+                Next::Ready(mark) => mark,
+                Next::Invalid { place, reject } => {
+                    self.reject(&place, &reject);
+                    continue;
+                }
+                Next::End | Next::Stopped => break,
+            };
+            if !self.wait_for_turn(started) {
+                break;
+            }
+            match self.put(&record)? {
+                Put::Done => self.tally.count(mark, record.payload.len()),
+                Put::TooLarge => {
+                    let size = format!(
+                        "{} bytes are more than message.max.bytes; raise it with -X",
+                        record.payload.len()
+                    );
+                    self.reject("an event", &Reject::new("", size));
+                }
+                Put::Stopped => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is acknowledged or has failed; after a stop, only
+    /// for so long. What was acknowledged is what the producer counts.
+    ///
+    /// # Errors
+    /// When standard output cannot be written to.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        let producer = match &mut self.sink {
+            Sink::Stdout(out) => return closed_is_fine(out.flush()).map(drop),
+            Sink::Topic(producer) => producer,
+        };
+        let mut deadline = None;
+        while producer.pending() > 0 {
+            producer.flush(POLL);
+            self.bar.set_position(producer.acknowledged());
+            look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+            if self.stop.requested() {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
+                if Instant::now() >= deadline {
+                    producer.abandon();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looked at now and then only: it takes a lock.
+    fn is_stopped(&self) -> bool {
+        self.tally.sent.is_multiple_of(RECORDS_A_LOOK) && self.stop.requested()
+    }
+
+    /// Waits until the next record is due; false when a stop came first.
+    fn wait_for_turn(&mut self, started: Instant) -> bool {
+        let Some(pace) = self.pace else { return true };
+        let due = pace.mul_f64(self.tally.sent as f64);
+        loop {
+            let left = due.saturating_sub(started.elapsed());
+            // Below a millisecond it is better to be early than to sleep.
+            if left < Duration::from_millis(1) {
+                return !self.stop.requested();
+            }
+            match &mut self.sink {
+                Sink::Topic(producer) => {
+                    producer.poll(Duration::ZERO);
+                    self.bar.set_position(producer.acknowledged());
+                    look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+                }
+                Sink::Stdout(out) => {
+                    if out.flush().is_err() {
+                        return false;
+                    }
+                }
+            }
+            if self.stop.wait_for(left.min(Duration::from_millis(100))) {
+                return false;
+            }
+        }
+    }
+
+    fn put(&mut self, record: &Record) -> anyhow::Result<Put> {
+        let producer = match &mut self.sink {
+            Sink::Topic(producer) => producer,
+            Sink::Stdout(out) => {
+                let written = out.write_all(&record.payload).and_then(|()| out.write_all(b"\n"));
+                return Ok(if closed_is_fine(written)? { Put::Done } else { Put::Stopped });
+            }
+        };
+        if self.tally.sent.is_multiple_of(RECORDS_A_LOOK) {
+            producer.poll(Duration::ZERO);
+            self.bar.set_position(producer.acknowledged());
+        }
+        let key = record.has_key.then_some(record.key.as_slice());
+        loop {
+            match producer.send(key, &record.payload)? {
+                Queued::Yes => return Ok(Put::Done),
+                Queued::TooLarge => return Ok(Put::TooLarge),
+                Queued::Full if self.stop.requested() => return Ok(Put::Stopped),
+                Queued::Full => {
+                    producer.poll(POLL);
+                    self.bar.set_position(producer.acknowledged());
+                    look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, place: &str, reject: &Reject) {
+        self.tally.rejected += 1;
+        if self.tally.rejected <= REJECTS_TOLD_MAX {
+            tell(self.console, &self.bar, format_args!("{place} not sent: {reject}"));
+        } else if self.tally.rejected == REJECTS_TOLD_MAX + 1 {
+            tell(
+                self.console,
+                &self.bar,
+                "more are not sent; only their number is told from here on",
+            );
+        }
+    }
+}
+
+/// Says once when the cluster goes away, and once when it is back.
+fn look_for_cluster(producer: &Producer, told: &mut bool, console: &Console, bar: &ProgressBar) {
+    let away = if producer.pending() > 0 { producer.away() } else { None };
+    match away {
+        Some(reason) if !*told => {
+            *told = true;
+            tell(console, bar, format_args!("waiting for the cluster: {reason}"));
+        }
+        None if *told => {
+            *told = false;
+            tell(console, bar, "the cluster is back");
+        }
+        _ => {}
+    }
+}
+
+fn tell(console: &Console, bar: &ProgressBar, text: impl Display) {
+    bar.suspend(|| console.note(text));
+}
+
+/// Whether it was written; false when the reader has closed the pipe, which is
+/// its way to say that it has enough.
+fn closed_is_fine(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,135 @@
+//! Topics and raw records on the shared stack or any other, through its plaintext
+//! listener.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::stack;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A broker to be looked into.
+#[derive(Debug, Clone, Copy)]
+pub struct Kafka {
+    /// Its plaintext listener.
+    pub address: SocketAddr,
+}
+
+/// The shared stack's broker.
+pub fn kafka() -> Kafka {
+    Kafka { address: stack().kafka_plaintext }
+}
+
+/// A record to be produced as it is: any bytes, or null, as key and payload.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raw<'a> {
+    /// The partition; the partitioner's choice when none.
+    pub partition: Option<i32>,
+    /// The key; null when none.
+    pub key: Option<&'a [u8]>,
+    /// The payload; null (a tombstone) when none.
+    pub payload: Option<&'a [u8]>,
+}
+
+impl Kafka {
+    fn config(self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.address.to_string());
+        config
+    }
+
+    fn client(self) -> BaseConsumer {
+        self.config().create().expect("a client")
+    }
+
+    /// Creates a topic with settings such as `("max.message.bytes", "10485760")`.
+    pub fn create_topic(self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let created = block_on(admin.create_topics([&new], &options));
+        let results = created.expect("an answer from the broker");
+        assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
+    }
+
+    /// Produces records in order and waits for every acknowledgement.
+    pub fn produce<'a>(self, topic: &str, records: impl IntoIterator<Item = Raw<'a>>) {
+        let producer: ThreadedProducer<DefaultProducerContext> = self
+            .config()
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "20000000")
+            .set("message.timeout.ms", "30000")
+            .create()
+            .expect("a producer");
+        for raw in records {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+            (record.partition, record.key, record.payload) = (raw.partition, raw.key, raw.payload);
+            while let Err((error, back)) = producer.send(record) {
+                let code = error.rdkafka_error_code();
+                assert_eq!(code, Some(RDKafkaErrorCode::QueueFull), "{topic}: {error}");
+                producer.flush(LIMIT).expect("acknowledgements");
+                record = back;
+            }
+        }
+        producer.flush(LIMIT).expect("acknowledgements");
+    }
+
+    /// The first and the next offset of a partition.
+    pub fn watermarks(self, topic: &str, partition: i32) -> (i64, i64) {
+        self.client().fetch_watermarks(topic, partition, LIMIT).expect("watermarks")
+    }
+
+    /// Number of partitions of a topic; 0 when it does not exist.
+    pub fn partitions(self, topic: &str) -> usize {
+        let metadata = self.client().fetch_metadata(Some(topic), LIMIT).expect("metadata");
+        let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        found.map(|topic| topic.partitions().len()).sum()
+    }
+
+    /// All committed records of a topic, partition by partition, in order.
+    pub fn read_all(self, topic: &str) -> Vec<OwnedMessage> {
+        let consumer: BaseConsumer = self
+            .config()
+            .set("group.id", format!("{topic}_reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .create()
+            .expect("a consumer");
+        let mut all = Vec::new();
+        for partition in 0..i32::try_from(self.partitions(topic)).expect("few partitions") {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+            consumer.assign(&list).expect("an assignment");
+            loop {
+                match consumer.poll(LIMIT).expect("a record or the end") {
+                    Ok(message) => all.push(message.detach()),
+                    Err(KafkaError::PartitionEOF(_)) => break,
+                    Err(error) => panic!("read {topic}: {error}"),
+                }
+            }
+        }
+        all
+    }
+}
+
+fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    // On a thread of its own, so that asynchronous tests can call it too.
+    std::thread::scope(|scope| scope.spawn(move || runtime.block_on(future)).join())
+        .expect("the call's thread")
+}

@@ -1,0 +1,80 @@
+//! Queries over TLS, as the stack's role or any other.
+
+use native_tls::{Certificate, TlsConnector};
+use postgres_native_tls::MakeTlsConnector;
+use tokio_postgres::{Config, SimpleQueryMessage};
+
+use super::stack;
+
+/// Rows of text; SQL's null is none.
+pub type Rows = Vec<Vec<Option<String>>>;
+
+/// Runs SQL on the shared stack and answers with the rows of all its
+/// statements; a refusal is a failure of the test.
+pub fn sql(query: &str) -> Rows {
+    try_sql(query).unwrap_or_else(|error| panic!("{query}: {error:#}"))
+}
+
+/// The one value of one row.
+pub fn sql_value(query: &str) -> String {
+    match sql(query).as_slice() {
+        [row] if row.len() == 1 => row[0].clone().unwrap_or_default(),
+        rows => panic!("{query}: not one value: {rows:?}"),
+    }
+}
+
+/// Runs SQL on the shared stack; a refusal reads `SQLSTATE message`.
+pub fn try_sql(query: &str) -> anyhow::Result<Rows> {
+    let ca = stack().cert_path.join("ca.pem");
+    query_at(&uri(&stack().creds), &ca, query)
+}
+
+/// The URI in a creds.json.
+pub fn uri(creds: &std::path::Path) -> String {
+    let text = std::fs::read(creds).expect("creds.json");
+    let creds: serde_json::Value = serde_json::from_slice(&text).expect("creds.json is JSON");
+    creds["postgres"]["uri"].as_str().expect("postgres.uri").to_owned()
+}
+
+/// Runs SQL on a connection of its own to the server of a `postgres://` URI,
+/// whose certificate is checked against `ca`.
+pub fn query_at(uri: &str, ca: &std::path::Path, query: &str) -> anyhow::Result<Rows> {
+    let ca = Certificate::from_pem(&std::fs::read(ca)?)?;
+    let tls = TlsConnector::builder().add_root_certificate(ca).build()?;
+    // The driver knows neither verify-full nor sslrootcert: the connector does it.
+    let mut config: Config = uri.replace("sslmode=verify-full", "sslmode=require").parse()?;
+    config.connect_timeout(std::time::Duration::from_secs(10));
+    let (query, runtime) = (query.to_owned(), runtime()?);
+    // On a thread of its own, so that asynchronous tests can call it too.
+    let thread = std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let connected = config.connect(MakeTlsConnector::new(tls)).await;
+            let (client, connection) = connected.map_err(readable)?;
+            tokio::spawn(connection);
+            let messages = client.simple_query(&query).await.map_err(readable)?;
+            Ok(messages.iter().filter_map(row).collect())
+        })
+    });
+    thread.join().expect("the query's thread")
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// The driver shows a refusal as "db error" only.
+fn readable(error: tokio_postgres::Error) -> anyhow::Error {
+    match error.as_db_error() {
+        Some(refusal) => anyhow::anyhow!("{} {}", refusal.code().code(), refusal.message()),
+        None => error.into(),
+    }
+}
+
+fn row(message: &SimpleQueryMessage) -> Option<Vec<Option<String>>> {
+    match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,41 @@
+//! Names that no other test uses.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{kafka, sql};
+
+/// A topic, a group and a schema of a test's own, on the shared stack.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// Name of a topic that does not exist yet.
+    pub topic: String,
+    /// Name of a consumer group that does not exist yet.
+    pub group: String,
+    /// Name of an empty schema.
+    pub schema: String,
+}
+
+impl Sandbox {
+    /// Names that start with `name` (letters, digits and `_`), never used
+    /// before, not even by an earlier run; the schema is created.
+    pub fn new(name: &str) -> Sandbox {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{name}_{:x}_{}_{number}", now.as_millis(), std::process::id());
+        sql(&format!("create schema {unique}"));
+        Sandbox { topic: unique.clone(), group: format!("{unique}_group"), schema: unique }
+    }
+
+    /// Creates the topic.
+    pub fn with_topic(self, partitions: i32) -> Sandbox {
+        kafka().create_topic(&self.topic, partitions, &[]);
+        self
+    }
+
+    /// A name inside the schema.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.schema)
+    }
+}
