@@ -110,7 +110,7 @@ struct Callbacks {
 
 impl ClientContext for Callbacks {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
+        self.log.observe(facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
