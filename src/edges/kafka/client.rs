@@ -103,8 +103,8 @@ impl ClientLog {
 
     /// Takes a line of librdkafka's log: shows it with `-v -v`, and remembers a
     /// failed connection, for which there is not always an error callback.
-    pub fn show(&self, facility: &str, line: &str) {
-        self.print(facility, line);
+    pub fn observe(&self, facility: &str, line: &str) {
+        self.show(facility, line);
         if facility == "FAIL" {
             self.keep(diagnose(None, line));
         }
@@ -112,11 +112,11 @@ impl ClientLog {
 
     /// Takes an error callback of librdkafka.
     pub fn remember(&self, error: &KafkaError, reason: &str) {
-        self.print("ERROR", reason);
+        self.show("ERROR", reason);
         self.keep(diagnose(error.rdkafka_error_code(), reason));
     }
 
-    fn print(&self, facility: &str, line: &str) {
+    fn show(&self, facility: &str, line: &str) {
         if self.console.verbosity > 1 {
             self.console.detail(format_args!("librdkafka: {facility}: {line}"));
         }
@@ -135,7 +135,7 @@ impl ClientLog {
 
 impl ClientContext for ClientLog {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.show(facility, line);
+        self.observe(facility, line);
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}

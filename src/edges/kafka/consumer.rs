@@ -2,7 +2,7 @@
 //! as values.
 //!
 //! Rebalances are not acted on inside librdkafka's callback: the loop sees
-//! [`Polled::Assigned`], asks the ledger where to go on, and only then assigns,
+//! [`Happening::Assigned`], asks the ledger where to go on, and only then assigns,
 //! polling all the while. That keeps the group membership however long the
 //! database is away. Offsets enter by that one assign; there is no seek.
 
@@ -110,7 +110,7 @@ struct Callbacks {
 
 impl ClientContext for Callbacks {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
+        self.log.observe(facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
