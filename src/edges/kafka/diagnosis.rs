@@ -2,6 +2,10 @@
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+/// A connection closed later than this was working; librdkafka takes the same
+/// limit for its own hint.
+const AT_ONCE_MS_MAX: u64 = 2000;
+
 /// What is wrong between us and a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -21,12 +25,13 @@ pub fn diagnose(code: Option<Code>, reason: &str) -> Option<Diagnosis> {
         return None;
     }
     let (name, said) = split_name(reason).unwrap_or(("the broker", reason));
-    let (broker, said) = (address(name), without_time(said));
+    let (said, age) = split_age(said);
+    let broker = address(name);
     let unverified = said.contains("certificate verify failed").then(|| broker.to_owned());
     let settled = login(broker, said).or_else(|| handshake(broker, said));
     Some(Diagnosis {
         is_final: settled.is_some(),
-        text: settled.unwrap_or_else(|| unreachable(name, said)),
+        text: settled.unwrap_or_else(|| unreachable(name, said, age)),
         unverified,
     })
 }
@@ -42,7 +47,7 @@ pub fn creation(said: &str) -> String {
 }
 
 /// There is no connection, or it was closed: may pass, or not.
-fn unreachable(name: &str, said: &str) -> String {
+fn unreachable(name: &str, said: &str, age_ms: Option<u64>) -> String {
     let broker = address(name);
     let is_encrypted = name.contains("ssl://");
     let is_cut = ["Disconnected", "Broken pipe", "Connection reset"];
@@ -51,6 +56,8 @@ fn unreachable(name: &str, said: &str) -> String {
         format!("there is no host of this name: {broker}; check the broker's address")
     } else if said.contains("Connection refused") {
         format!("nothing listens on {broker}: is Kafka running, and the port right?")
+    } else if is_cut && age_ms.is_some_and(|age| age > AT_ONCE_MS_MAX) {
+        format!("{broker} closed the connection")
     } else if is_cut && is_encrypted {
         format!(
             "{broker} closes the connection at once: does it want a SASL login? \
@@ -144,9 +151,13 @@ fn address(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(address, _node)| address)
 }
 
-/// Without ` (after 3ms in state CONNECT, 1 identical error(s) suppressed)`.
-fn without_time(said: &str) -> &str {
-    said.rfind(" (after ").map_or(said, |at| &said[..at])
+/// Splits ` (after 3ms in state CONNECT, …)` off: the text, and how long the
+/// connection had been in its last state, in milliseconds.
+fn split_age(said: &str) -> (&str, Option<u64>) {
+    match said.rsplit_once(" (after ") {
+        Some((text, age)) => (text, age.split_once("ms").and_then(|(age, _)| age.parse().ok())),
+        None => (said, None),
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +200,12 @@ mod tests {
             (
                 "[thrd:ssl://h:1/1]: ssl://h:1/1: Disconnected: SSL connection closed by peer",
                 "does it want a SASL login?",
+                false,
+            ),
+            (
+                "ssl://h:1/1: Disconnected: SSL connection closed by peer (after 600000ms in \
+                 state UP)",
+                "h:1 closed the connection",
                 false,
             ),
             (

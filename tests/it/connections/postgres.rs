@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use orderctl::config::PostgresSettings;
 use orderctl::edges::postgres::connect::{ConnectError, connect};
 use orderctl::edges::postgres::failure::{Class, classify, describe};
+use orderctl::stack::LOGIN;
 use tokio_postgres::Client;
 
 use super::assert_says;
@@ -148,15 +149,21 @@ async fn the_next_host_is_tried() {
 }
 
 #[tokio::test]
+async fn a_server_of_the_other_role_may_be_waited_for() {
+    let refusal = refusal(&stack_uri("sslmode=require&target_session_attrs=read-only")).await;
+    assert_refusal(&refusal, Class::Wait, &["target_session_attrs"]);
+}
+
+#[tokio::test]
 async fn a_wrong_login_stops_and_a_full_server_is_waited_for() {
     let stack_uri = stack_uri("sslmode=verify-full");
     let (_, server) = stack_uri.split_once('@').unwrap();
-    let wrong_password = format!("postgres://orderctl:hunter2@{server}");
+    let wrong_password = format!("postgres://{LOGIN}:hunter2@{server}");
     let error = refusal(&wrong_password).await;
-    assert_refusal(&error, Class::Stop, &["refuses the password of orderctl"]);
-    let error = refusal(&format!("postgres://orderctl@{server}")).await;
+    assert_refusal(&error, Class::Stop, &["refuses the password of", LOGIN]);
+    let error = refusal(&format!("postgres://{LOGIN}@{server}")).await;
     assert_refusal(&error, Class::Stop, &["asks for a password"]);
-    let missing_database = stack_uri.replace("/orderctl?", "/no_such_database?");
+    let missing_database = stack_uri.replace(&format!("/{LOGIN}?"), "/no_such_database?");
     let error = refusal(&missing_database).await;
     assert_refusal(&error, Class::Stop, &["no such database", "no_such_database"]);
 
