@@ -10,11 +10,23 @@ use crate::error::Outcome;
 use crate::stages;
 use crate::stop::Stop;
 
+const EXAMPLES: &str = "\
+Examples:
+  orderctl demo                                   the main job, with nothing installed
+  eval \"$(orderctl stack up)\"                     a local Kafka and PostgreSQL, then:
+  orderctl db-setup
+  orderctl produce --num 100
+  orderctl consume --table orders --until-end
+  orderctl help consume                           all about one command
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected, 130 interrupted.";
+
 /// Moves order events exactly once: from generators, files and databases,
 /// through Apache Kafka, into PostgreSQL, and proves that nothing was lost or
 /// doubled.
 #[derive(Debug, Parser)]
 #[command(name = "orderctl", version, about, max_term_width = 100, subcommand_required = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -81,7 +81,13 @@ pub struct SmtpArgs {
     pub smtp_portnumber: Option<u16>,
 
     /// Encryption of the mail server
-    #[arg(long, value_enum, requires = "smtp_hostname", default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        requires = "smtp_hostname",
+        default_value_t,
+        value_name = "ENCRYPTION"
+    )]
     pub smtp_security: SmtpSecurity,
 
     /// Who logs in to the mail server

@@ -21,7 +21,7 @@ Examples:
 
 A table that is there already is left as it is; it must be able to take the kind.")]
 pub struct Args {
-    /// Table to create [default: the kind's: orders, movie_ticket, users]
+    /// Table to create [default: orders, movie_ticket or users, by the kind]
     #[arg(long, visible_alias = "table", value_name = "TABLE")]
     pub table_name: Option<Identifier>,
 
@@ -34,7 +34,7 @@ pub struct Args {
     pub schema: Option<Identifier>,
 
     /// Type of the id column of a table that is created
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
     pub id_type: IdType,
 }
 

@@ -35,9 +35,10 @@ Examples:
 
 Start it as often as you like with the same group: the workers share the
 partitions. Where each goes on is kept in the database, with the rows.
-Exit codes: 0 done, 1 failed, 3 some records were rejected, 130 interrupted.")]
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected,
+130 interrupted. Rejected records are in the table orderctl.dead_letter.")]
 pub struct Args {
-    /// Table to store into [default: the kind's]
+    /// Table to store into [default: orders, movie_ticket or users, by the kind]
     #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
     pub table: Option<Identifier>,
 
@@ -49,7 +50,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     pub kind: Option<Kind>,
 
-    /// Topic to read [default: the kind's]
+    /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
     #[arg(long, value_name = "TOPIC")]
     pub topic_name: Option<String>,
 
@@ -58,14 +59,14 @@ pub struct Args {
     pub group: Option<String>,
 
     /// What to do with a record whose id is stored already
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     pub on_duplicate: OnDuplicate,
 
     /// What to do when Kafka no longer has the position to go on from
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     pub on_data_loss: OnDataLoss,
 
-    /// Exit when everything that is in the topic now is stored
+    /// Exit when everything that is in the topic now is stored or a dead letter
     #[arg(long)]
     pub until_end: bool,
 
@@ -81,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub writers: u16,
 
-    /// Records of one transaction at most
+    /// Most records in one transaction
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_rows: u32,
 }

@@ -45,7 +45,7 @@ Examples:
   orderctl produce --source 'postgres:select * from orders where priority = ''high'''
   orderctl produce --num 5 --dry-run
 
-Exit status: 0 all acknowledged, 1 failed, 2 wrong usage, 3 some records of the source
+Exit codes: 0 all acknowledged, 1 failed, 2 wrong usage, 3 some records of the source
 were not valid and not sent, 130 interrupted (what was queued has been sent).";
 
 /// Arguments of `produce`.
@@ -86,7 +86,7 @@ pub struct Args {
     raw: bool,
 
     /// Kind of the generated ids
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "STYLE")]
     id_style: IdStyle,
 
     /// Plant known faults among generated events: dup=1%,malformed=0.5%,late=2%
