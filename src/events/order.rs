@@ -176,6 +176,8 @@ impl Order<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -183,9 +185,11 @@ mod tests {
     use crate::events::fake::{Generator, IdStyle};
 
     fn generated(index: u64) -> String {
-        let generator = Generator::new(Kind::Order, 7, 0, IdStyle::V7);
+        // Its pools take a while to make.
+        static GENERATOR: LazyLock<Generator> =
+            LazyLock::new(|| Generator::new(Kind::Order, 7, 0, IdStyle::V7));
         let (mut key, mut payload) = (Vec::new(), Vec::new());
-        generator.write(index, &mut key, &mut payload);
+        GENERATOR.write(index, &mut key, &mut payload);
         String::from_utf8(payload).unwrap()
     }
 
