@@ -37,6 +37,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// See the main job in one command, with nothing installed
+    Demo(stages::demo::Args),
     /// Write creds.json: where the services are and how to log in
     #[command(after_help = stages::auth_setup::EXAMPLES)]
     AuthSetup(Box<stages::auth_setup::Args>),
@@ -117,6 +119,7 @@ impl Cli {
         let console = Console { output: self.output, quiet: self.quiet, verbosity: self.verbose };
         let context = Context { connections: self.connections, console, stop };
         match self.verb {
+            Verb::Demo(args) => stages::demo::run(&args, &context),
             Verb::AuthSetup(args) => stages::auth_setup::run(&args, &context),
             Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
             Verb::Produce(args) => stages::produce::run(&args, &context),

@@ -123,6 +123,21 @@ impl Batch {
         Batch { generation, ..Batch::default() }
     }
 
+    /// Empties the batch for another use; its memory stays, so that a steady
+    /// stream of batches asks the system for none.
+    pub fn reset(&mut self, generation: u64) {
+        let Batch { mut advances, mut dead, mut bytes, mut rows, mut kept, mut kept_bytes, .. } =
+            std::mem::take(self);
+        advances.clear();
+        dead.clear();
+        bytes.clear();
+        rows.clear();
+        kept.clear();
+        kept_bytes.clear();
+        let empty = Batch { advances, dead, bytes, rows, kept, kept_bytes, ..Batch::default() };
+        *self = Batch { generation, ..empty };
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.advances.is_empty()
@@ -214,9 +229,13 @@ impl Batch {
         // Stable, so that repeated keys stay in the order they came; and quick on
         // the ascending runs that time-ordered ids arrive in.
         rows.sort_by(|a, b| self.compare_keys(a, b));
-        let Some(repeat) = repeat else {
-            self.rows = rows;
-            return;
+        let is_repeated = |pair: &[Row]| self.compare_keys(&pair[0], &pair[1]) == Ordering::Equal;
+        let repeat = match repeat {
+            Some(repeat) if rows.windows(2).any(is_repeated) => repeat,
+            _ => {
+                self.rows = rows;
+                return;
+            }
         };
         let mut stored: Vec<Row> = Vec::with_capacity(rows.len());
         for row in rows {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::batch::Bounds;
+use super::batch::{Batch, Bounds};
 use super::lanes::{Lane, Partition, take};
 use super::report::{Claimed, Fate, Report, Stored};
 use crate::edges::kafka::{Consumer, Happening, Polled};
@@ -360,7 +360,7 @@ impl Loop<'_> {
             }
             // Of an assignment that is over.
             Report::Claimed(_) => Ok(()),
-            Report::Batch { lane, generation, fate } => self.take_fate(lane, generation, fate),
+            Report::Batch { lane, batch, fate } => self.take_fate(lane, batch, fate),
             Report::Waiting { why } => {
                 self.note_waiting(&why);
                 Ok(())
@@ -369,19 +369,19 @@ impl Loop<'_> {
         }
     }
 
-    fn take_fate(&mut self, lane: usize, generation: u64, fate: Fate) -> anyhow::Result<()> {
-        let is_current = generation == self.generation;
-        let lane = &mut self.lanes[lane];
-        lane.in_flight -= 1;
-        match fate {
-            Fate::Stored(stored) => {
-                if is_current {
-                    lane.pending -= stored.records;
-                }
-                self.count(&stored);
-                Ok(())
+    fn take_fate(&mut self, lane: usize, batch: Batch, fate: Fate) -> anyhow::Result<()> {
+        let is_current = batch.generation == self.generation;
+        if let Fate::Stored(stored) = &fate {
+            self.count(&batch, stored);
+            if is_current {
+                self.lanes[lane].pending -= batch.records();
             }
-            Fate::Fenced | Fate::PayloadsMissing if !is_current => Ok(()),
+        }
+        self.lanes[lane].take_back(batch);
+        match fate {
+            Fate::Stored(_) => Ok(()),
+            // Of an assignment that is over.
+            _ if !is_current => Ok(()),
             Fate::Fenced => self.rejoin(),
             Fate::PayloadsMissing => {
                 self.parts.keep_payloads = true;
@@ -390,13 +390,13 @@ impl Loop<'_> {
         }
     }
 
-    fn count(&mut self, stored: &Stored) {
-        self.totals.read += stored.records;
+    fn count(&mut self, batch: &Batch, stored: &Stored) {
+        self.totals.read += batch.records();
         self.totals.stored += stored.rows;
         self.totals.duplicates += stored.duplicates;
         self.totals.rejected += stored.rejected;
         self.totals.batches += 1;
-        self.unshown.extend(stored.advances.iter().map(|one| (one.partition, one.to)));
+        self.unshown.extend(batch.advances.iter().map(|one| (one.partition, one.to)));
         if std::mem::take(&mut self.waiting) {
             (self.progress)(Progress::Resumed);
         }

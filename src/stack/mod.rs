@@ -9,6 +9,7 @@
 //! A new service costs one arm of [`Service`] and one file that prepares,
 //! starts and probes it.
 
+pub mod broker;
 mod cache;
 mod certificates;
 mod files;
@@ -19,7 +20,7 @@ pub mod kafka;
 mod lock;
 pub mod ports;
 pub mod postgres;
-mod process;
+pub mod process;
 mod random;
 mod report;
 mod task;
@@ -41,6 +42,8 @@ pub use process::Interrupted;
 pub use report::{Down, ServiceStatus, Stack, Status};
 
 /// The name of Kafka's SCRAM user, of PostgreSQL's role and of its database.
+/// Not the name of the ledger's schema: a role's own schema comes first in its
+/// search path.
 pub const LOGIN: &str = "app";
 
 /// The services of a stack, in the order they are started.
@@ -194,6 +197,7 @@ fn bring_up(
     }
     kafka::wait_until_ready(folder, state, stop)?;
     if !missing.is_empty() {
+        kafka::create_default_topics(state, console, stop)?;
         console.note("kafka: ready");
     }
     Ok(())

@@ -3,5 +3,6 @@
 pub mod auth_setup;
 pub mod consume;
 pub mod db_setup;
+pub mod demo;
 pub mod produce;
 pub mod stack;

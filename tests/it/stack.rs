@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use orderctl::stack::LOGIN;
 use orderctl::stack::postgres::ThrowAway;
 use orderctl::stop::Stop;
 use rdkafka::ClientConfig;
@@ -288,7 +289,7 @@ fn the_database_refuses_the_network_without_tls_and_its_superuser() {
     let refused = runtime.block_on(config.connect(tokio_postgres::NoTls)).err().unwrap();
     let text = refused.as_db_error().unwrap().message().to_owned();
     assert!(text.contains("no encryption"), "{text}");
-    let superuser = uri(&stack().creds).replace("//orderctl:", "//postgres:");
+    let superuser = uri(&stack().creds).replace(&format!("//{LOGIN}:"), "//postgres:");
     let ca = stack().cert_path.join("ca.pem");
     let refused = query_at(&superuser, &ca, "select 1").unwrap_err();
     assert!(refused.to_string().starts_with("28000"), "{refused:#}");
@@ -375,7 +376,7 @@ fn a_throw_away_database_answers_over_tls_and_is_gone_at_the_end() {
     let server = ThrowAway::start(&QUIET, &Stop::manual()).unwrap();
     let (uri, ca) = (server.uri(), server.ca());
     let rows = query_at(uri.expose(), &ca, "select current_user").unwrap();
-    assert_eq!(rows, [[Some("orderctl".to_owned())]]);
+    assert_eq!(rows, [[Some(LOGIN.to_owned())]]);
     assert!(server.cert_path().join("service.cert").is_file());
     let port = server.port();
     server.stop().unwrap();

@@ -2,7 +2,7 @@
 //! as values.
 //!
 //! Rebalances are not acted on inside librdkafka's callback: the loop sees
-//! [`Polled::Assigned`], asks the ledger where to go on, and only then assigns,
+//! [`Happening::Assigned`], asks the ledger where to go on, and only then assigns,
 //! polling all the while. That keeps the group membership however long the
 //! database is away. Offsets enter by that one assign; there is no seek.
 
@@ -36,16 +36,27 @@ pub const OWN_PROPERTIES: [(&str, &str); 5] = [
 ];
 
 /// Our defaults where librdkafka's own cost speed or memory; `-X` overrides.
-pub const DEFAULTS: [(&str, &str); 6] = [
+pub const DEFAULTS: [(&str, &str); 7] = [
     // A partition whose queue is full is asked again after this long; the
     // default of a second halves the speed.
     ("fetch.queue.backoff.ms", "10"),
     ("queued.min.messages", "20000"),
-    ("queued.max.messages.kbytes", "32768"),
+    ("queued.max.messages.kbytes", "8192"),
+    // Bytes of one partition in an answer, compressed: a full answer is several
+    // times as large in memory.
+    ("fetch.message.max.bytes", "524288"),
     ("session.timeout.ms", "10000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("isolation.level", "read_committed"),
 ];
+
+/// How many partitions' watermarks are asked for at the same time.
+const ASKED_AT_ONCE: usize = 16;
+
+/// A client of a group that connects already while its topic is being found out.
+pub struct Joining {
+    inner: BaseConsumer<Callbacks>,
+}
 
 /// A group member on one topic.
 pub struct Consumer {
@@ -110,7 +121,7 @@ struct Callbacks {
 
 impl ClientContext for Callbacks {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
+        self.log.observe(facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -164,7 +175,7 @@ fn ends_in_statistics(statistics: &[u8]) -> Option<BTreeMap<i32, i64>> {
     Some(ends)
 }
 
-impl Consumer {
+impl Joining {
     /// A client of a group, not yet subscribed.
     ///
     /// # Errors
@@ -172,9 +183,8 @@ impl Consumer {
     pub fn new(
         mut config: ClientConfig,
         group: &str,
-        topic: &str,
         console: &Console,
-    ) -> anyhow::Result<Consumer> {
+    ) -> anyhow::Result<Joining> {
         config.set("group.id", group);
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
@@ -188,11 +198,18 @@ impl Consumer {
             ends: Mutex::default(),
             closing: AtomicBool::new(false),
         };
-        let inner: BaseConsumer<Callbacks> =
+        let inner =
             config.create_with_context(callbacks).map_err(|error| Usage(describe(&error)))?;
-        Ok(Consumer { inner: Arc::new(inner), topic: topic.to_owned() })
+        Ok(Joining { inner })
     }
 
+    /// The consumer of a topic; it is in the group once it has subscribed.
+    pub fn on(self, topic: &str) -> Consumer {
+        Consumer { inner: Arc::new(self.inner), topic: topic.to_owned() }
+    }
+}
+
+impl Consumer {
     /// Joins the group.
     ///
     /// # Errors
@@ -214,9 +231,17 @@ impl Consumer {
     pub fn poll(&self, timeout: Duration) -> Polled<'_> {
         match self.inner.poll(timeout) {
             Some(Ok(message)) => Polled::Record(Record(message)),
-            Some(Err(error)) => Polled::Other(happening(error)),
+            Some(Err(error)) => Polled::Other(self.explained(happening(error))),
             // A rebalance is no event of its own: poll comes back with nothing.
             None => Polled::Other(self.next_rebalance().unwrap_or(Happening::Nothing)),
+        }
+    }
+
+    /// What is away, in the words of the connection that failed.
+    fn explained(&self, happening: Happening) -> Happening {
+        match (happening, self.inner.context().log.failure()) {
+            (Happening::Away(_), Some(failure)) => Happening::Away(failure.text),
+            (happening, _) => happening,
         }
     }
 
@@ -306,11 +331,17 @@ impl Consumer {
     /// client has no deadline of its own.
     pub fn close(self, limit: Duration) {
         self.inner.context().closing.store(true, Ordering::Relaxed);
-        let (closed, waiting) = mpsc::channel();
+        let (left, waiting) = mpsc::channel();
         let closer = std::thread::Builder::new().name("closer".into()).spawn(move || {
             let _ = self.inner.unassign();
+            if self.inner.close_queue().is_ok() {
+                while !self.inner.closed() {
+                    let _ = self.inner.poll(Duration::from_millis(10));
+                }
+            }
+            // The group is left; the rest only frees memory and takes its time.
+            let _ = left.send(());
             drop(self.inner);
-            let _ = closed.send(());
         });
         if closer.is_ok() {
             let _ = waiting.recv_timeout(limit);
@@ -336,17 +367,34 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// The offset of a partition's first record and the one after its last; none
-    /// when the consumer is closed.
+    /// The offset of each partition's first record and the one after its last;
+    /// none when the consumer is closed. Asks for some at the same time.
     ///
     /// # Errors
     /// When the broker does not answer in time, or has no such partition.
-    pub fn of(&self, partition: i32, timeout: Duration) -> anyhow::Result<Option<(i64, i64)>> {
+    pub fn of(
+        &self,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> anyhow::Result<Option<Vec<(i64, i64)>>> {
         let Some(consumer) = self.inner.upgrade() else { return Ok(None) };
-        consumer
-            .fetch_watermarks(&self.topic, partition, timeout)
-            .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
-            .map(Some)
+        let ask = |partition: i32| {
+            consumer
+                .fetch_watermarks(&self.topic, partition, timeout)
+                .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
+        };
+        let mut watermarks = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(ASKED_AT_ONCE) {
+            let answers: Vec<_> = std::thread::scope(|scope| {
+                let asked: Vec<_> =
+                    some.iter().map(|partition| scope.spawn(|| ask(*partition))).collect();
+                asked.into_iter().map(|answer| answer.join()).collect()
+            });
+            for answer in answers {
+                watermarks.push(answer.map_err(|_| anyhow::anyhow!("a question panicked"))??);
+            }
+        }
+        Ok(Some(watermarks))
     }
 }
 

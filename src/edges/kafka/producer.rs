@@ -170,7 +170,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
+        self.log.observe(facility, line);
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}

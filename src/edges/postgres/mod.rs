@@ -13,6 +13,7 @@ pub mod encode;
 pub mod failure;
 pub mod identifier;
 pub mod ledger;
+pub mod progress;
 pub mod retry;
 pub mod setup;
 pub mod source;
@@ -24,6 +25,7 @@ pub mod writer;
 pub use identifier::Identifier;
 pub use ledger::Ledger;
 pub use target::{OnDuplicate, Target};
+pub use tokio_postgres::Client;
 
 /// A runtime for a verb that talks to the database on the calling thread.
 ///

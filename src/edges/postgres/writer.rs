@@ -152,17 +152,17 @@ impl AtWork {
             };
             match tried {
                 Tried::Stored { rows, duplicates } => {
-                    self.report_stored(&batch, rows, duplicates);
+                    self.report_stored(batch, rows, duplicates);
                     return Ok(());
                 }
                 Tried::Fenced => {
                     self.roll_back(&client).await;
-                    self.report_fate(&batch, Fate::Fenced);
+                    self.report_fate(batch, Fate::Fenced);
                     return Ok(());
                 }
                 Tried::PayloadsMissing => {
                     self.roll_back(&client).await;
-                    self.report_fate(&batch, Fate::PayloadsMissing);
+                    self.report_fate(batch, Fate::PayloadsMissing);
                     return Ok(());
                 }
                 Tried::NeedsStaging => {
@@ -175,11 +175,11 @@ impl AtWork {
                     match self.look_up(&batch, &mut backoff).await? {
                         Standing::NotYet => {}
                         Standing::Written => {
-                            self.report_stored(&batch, rows, duplicates);
+                            self.report_stored(batch, rows, duplicates);
                             return Ok(());
                         }
                         Standing::Fenced => {
-                            self.report_fate(&batch, Fate::Fenced);
+                            self.report_fate(batch, Fate::Fenced);
                             return Ok(());
                         }
                     }
@@ -308,19 +308,17 @@ impl AtWork {
         }
     }
 
-    fn report_stored(&self, batch: &Batch, rows: u64, duplicates: u64) {
+    fn report_stored(&self, batch: Batch, rows: u64, duplicates: u64) {
         let stored = Stored {
-            advances: batch.advances.clone(),
             rows,
             duplicates: duplicates + batch.repeated,
             rejected: batch.dead.len() as u64,
-            records: batch.records(),
         };
         self.report_fate(batch, Fate::Stored(stored));
     }
 
-    fn report_fate(&self, batch: &Batch, fate: Fate) {
-        self.report(Report::Batch { lane: self.lane, generation: batch.generation, fate });
+    fn report_fate(&self, batch: Batch, fate: Fate) {
+        self.report(Report::Batch { lane: self.lane, batch, fate });
     }
 
     fn report(&self, report: Report) {

@@ -3,6 +3,7 @@
 
 mod jars;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,14 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::certificates::{Certificates, write_stores};
-use super::files::{create_private_directory, staging_directory, write_private};
+use super::files::{create_private_directory, remove_directory, staging_directory, write_private};
 use super::folder::{Folder, State};
 use super::process::{self, Signal, Starting};
 use super::{LOGIN, Listener, Service, helper, java};
+use crate::config::{KafkaSettings, Secret};
 use crate::console::Console;
+use crate::edges::kafka::topics;
+use crate::events::Kind;
 use crate::stop::Stop;
 
 /// The signal for an orderly end: logs are flushed and marked clean.
@@ -26,6 +30,9 @@ pub const END: Signal = Signal::Terminate;
 
 /// How long a start or an orderly end may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Partitions of the topics that are created at the start.
+const DEFAULT_TOPIC_PARTITIONS: u32 = 6;
 
 const LOG4J: &str = include_str!("log4j2.properties");
 
@@ -61,6 +68,9 @@ pub fn prepare(
 ) -> anyhow::Result<()> {
     let home = folder.kafka();
     create_private_directory(&home)?;
+    // Compression libraries are unpacked there, and stay after a crash.
+    remove_directory(&home.join("tmp"))?;
+    create_private_directory(&home.join("tmp"))?;
     fs::write(home.join("log4j2.properties"), LOG4J)?;
     fs::write(home.join("server.properties"), properties(state, "data")?)?;
     write_stores(certificates, "kafka", &home)?;
@@ -109,6 +119,9 @@ fn java_command(tools: &Tools, home: &Path, class: &str) -> Command {
         "-Djava.awt.headless=true",
         "-Dlog4j2.configurationFile=log4j2.properties",
     ]);
+    let mut temporary = OsString::from("-Djava.io.tmpdir=");
+    temporary.push(home.join("tmp"));
+    command.arg(temporary);
     command.arg("-cp").arg(tools.jars.join("*")).arg(class);
     command
 }
@@ -189,6 +202,28 @@ fn ask_for_metadata(client: &BaseConsumer, listener: Listener) -> anyhow::Result
         .with_context(|| format!("no answer from its {} listener", listener.protocol().name()))?;
     if metadata.brokers().is_empty() {
         bail!("the broker has not joined its cluster yet");
+    }
+    Ok(())
+}
+
+/// Creates the topics that the kinds of event are published to unless named, as
+/// one does once in a managed provider's console. Those that are there stay.
+///
+/// # Errors
+/// When the broker refuses, or a stop is requested meanwhile.
+pub fn create_default_topics(state: &State, console: &Console, stop: &Stop) -> anyhow::Result<()> {
+    let address = Listener::Plaintext.address(&state.ports).to_string();
+    let settings = KafkaSettings {
+        properties: vec![("bootstrap.servers".into(), Secret::new(address))],
+        details: Vec::new(),
+    };
+    for kind in Kind::ALL {
+        let topic = topics::Wanted {
+            name: kind.default_topic(),
+            partitions: Some(DEFAULT_TOPIC_PARTITIONS),
+            replication_factor: None,
+        };
+        topics::create(&settings, &topic, console, stop)?;
     }
     Ok(())
 }

@@ -238,7 +238,7 @@ log_line_prefix = '%m [%p] %q%a '
     /// Ends the server if it runs; true when it did.
     ///
     /// # Errors
-    /// As [`process::end_daemon`].
+    /// [`super::Interrupted`]; when it cannot be ended.
     pub fn end(&self, stop: &Stop) -> anyhow::Result<bool> {
         process::end_daemon(&self.pid_file, END, LIMIT, stop)
     }
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_socket_is_near_the_data_unless_its_path_is_long_or_odd() {
-        assert_eq!(server("/home/me/s/postgres").socket(), Path::new("/home/me/s/postgres/socket"));
+        assert_eq!(server("/srv/me/s/postgres").socket(), Path::new("/srv/me/s/postgres/socket"));
         for base in [format!("/{}", "long".repeat(25)), "/o'clock".into(), "/a,b".into()] {
             let socket = server(&base).socket();
             assert!(socket.starts_with("/tmp"), "{}", socket.display());
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn the_uri_asks_for_the_certificate_and_hides_its_password() {
         let uri = server("/s").uri("pw");
-        let expected = "postgres://orderctl:pw@127.0.0.1:5432/orderctl?sslmode=verify-full";
+        let expected = format!("postgres://{LOGIN}:pw@127.0.0.1:5432/{LOGIN}?sslmode=verify-full");
         assert_eq!(uri.expose(), expected);
         assert_eq!(format!("{uri}"), "***");
     }

@@ -113,10 +113,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     })
 }
 
-/// As [`run`], with the summary as the result.
+/// As [`run()`], with the summary as the result.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
     let started = Instant::now();
     let Some(prepared) = prepare::prepare(args, context)? else {

@@ -10,7 +10,7 @@ use super::Args;
 use crate::cli::Context;
 use crate::config::{KafkaSettings, PostgresSettings};
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, OWN_PROPERTIES, Watermarks};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES, Watermarks};
 use crate::edges::postgres::claimer::{Claimer, Log, Request, refuse_shared_group};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
@@ -55,9 +55,14 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let kafka = context.kafka()?;
     refuse_own_properties(&kafka)?;
     let postgres = context.postgres()?;
+    let table = table(args)?;
+    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{table}"));
+    // First, so that it connects while the database is asked.
+    let config = client::client_config_over(&DEFAULTS, &kafka);
+    let joining = Joining::new(config, &group, &context.console)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
-            plan = plan(args, &postgres) => plan.map(Some),
+            plan = plan(args, table, group, &postgres) => plan.map(Some),
             () = context.stop.wait() => Ok(None),
         }
     })?;
@@ -71,7 +76,7 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
         ))
         .into());
     }
-    let consumer = join(&kafka, &plan.owner, context)?;
+    let consumer = find_topic(&kafka, joining.on(&plan.owner.topic), &plan.owner, context)?;
     let parts = start(args, context, &postgres, &plan, consumer)?;
     Ok(Some(Prepared { plan, parts }))
 }
@@ -90,14 +95,20 @@ fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
     }
 }
 
-async fn plan(args: &Args, postgres: &PostgresSettings) -> anyhow::Result<Plan> {
+fn table(args: &Args) -> anyhow::Result<Identifier> {
+    match &args.table {
+        Some(table) => Ok(table.clone()),
+        None => args.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg),
+    }
+}
+
+async fn plan(
+    args: &Args,
+    table: Identifier,
+    group: String,
+    postgres: &PostgresSettings,
+) -> anyhow::Result<Plan> {
     let client = connect(postgres, "orderctl consume").await?;
-    let table: Identifier = match &args.table {
-        Some(table) => table.clone(),
-        None => {
-            args.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg)?
-        }
-    };
     let found = target::find(&client, args.schema.as_ref(), &table)
         .await?
         .ok_or_else(|| no_such_table(args, &table))?;
@@ -113,7 +124,7 @@ async fn plan(args: &Args, postgres: &PostgresSettings) -> anyhow::Result<Plan> 
     };
     let target = target::shape(&client, &found, kind).await?;
     let owner = Owner {
-        group: args.group.clone().unwrap_or_else(|| format!("orderctl-{table}")),
+        group,
         topic: args.topic_name.clone().unwrap_or_else(|| kind.default_topic().into()),
         worker: worker_name(),
     };
@@ -144,9 +155,13 @@ fn worker_name() -> String {
     format!("{}:{}", host.trim(), std::process::id())
 }
 
-fn join(kafka: &KafkaSettings, owner: &Owner, context: &Context) -> anyhow::Result<Consumer> {
-    let config = client::client_config_over(&DEFAULTS, kafka);
-    let consumer = Consumer::new(config, &owner.group, &owner.topic, &context.console)?;
+/// Makes sure that the topic is there.
+fn find_topic(
+    kafka: &KafkaSettings,
+    consumer: Consumer,
+    owner: &Owner,
+    context: &Context,
+) -> anyhow::Result<Consumer> {
     let partitions = match consumer.partition_count(KAFKA_SHORT) {
         Ok(partitions) => partitions,
         // The probe finds out what is wrong with the connection and says it.
@@ -230,12 +245,7 @@ fn start_claimer(
 
 /// What Kafka has of each partition; none when the consumer is closed.
 fn logs(watermarks: &Watermarks, partitions: &[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>> {
-    let mut logs = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        match watermarks.of(*partition, KAFKA_TIMEOUT)? {
-            Some((first, end)) => logs.push((*partition, Log { first, end })),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(logs))
+    let Some(watermarks) = watermarks.of(partitions, KAFKA_TIMEOUT)? else { return Ok(None) };
+    let logs = watermarks.into_iter().map(|(first, end)| Log { first, end });
+    Ok(Some(partitions.iter().copied().zip(logs).collect()))
 }
