@@ -339,3 +339,18 @@ fn contradicting_flags_are_wrong_usage() {
         orderctl([&["produce"], flags].concat()).code(2);
     }
 }
+
+#[test]
+fn a_topic_that_is_deleted_meanwhile_ends_the_run_with_the_counts() {
+    let sandbox = Sandbox::new("produce_deleted").with_topic(1);
+    let flags = "--num 1000000000 --rate 200 -X topic.metadata.propagation.max.ms=100";
+    let run = produce(&sandbox, flags).spawn();
+    eventually("something is published", Duration::from_secs(60), || {
+        kafka().watermarks(&sandbox.topic, 0).1 > 0
+    });
+    kafka().delete_topic(&sandbox.topic);
+    let run = run.finish().code(1);
+    let report = run.json();
+    assert!(report["failed"].as_u64() > Some(0), "{run}");
+    assert!(run.stderr.contains("the topic is not there any more"), "{run}");
+}

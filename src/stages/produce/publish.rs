@@ -119,9 +119,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Looked at now and then only: it takes a lock.
+    /// Whether to send no more. Looked at now and then only: it takes a lock.
     fn is_stopped(&self) -> bool {
-        self.tally.sent.is_multiple_of(RECORDS_A_LOOK) && self.stop.requested()
+        let is_refused = match &self.sink {
+            Sink::Topic(producer) => producer.is_refused(),
+            Sink::Stdout(_) => false,
+        };
+        is_refused || (self.tally.sent.is_multiple_of(RECORDS_A_LOOK) && self.stop.requested())
     }
 
     /// Waits until the next record is due; false when a stop came first.
