@@ -69,8 +69,8 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let Some(plan) = plan else { return Ok(None) };
     if !plan.target.unique_key && args.on_duplicate != OnDuplicate::Skip {
         return Err(Usage(format!(
-            "--on-duplicate {:?} needs a unique index on {} of table {}",
-            args.on_duplicate,
+            "only a unique index on {} of table {} can tell duplicates: create one, or leave \
+             --on-duplicate out",
             plan.target.key().name,
             plan.target.table
         ))
