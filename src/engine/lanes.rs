@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::batch::{Batch, Raw};
+use super::batch::Batch;
 use super::checkpoint::Claim;
+use super::record::Raw;
 use crate::edges::postgres::encode;
 use crate::edges::postgres::target::Target;
 use crate::edges::postgres::writer::Writer;

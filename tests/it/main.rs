@@ -2,6 +2,7 @@
 
 mod auth_setup;
 mod connections;
+mod produce;
 mod stack;
 mod support;
 mod tidy;

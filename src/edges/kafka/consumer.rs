@@ -6,24 +6,23 @@
 //! polling all the while. That keeps the group membership however long the
 //! database is away. Offsets enter by that one assign; there is no seek.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use super::client::{ClientLog, describe};
+use super::callbacks::Callbacks;
+use super::client::describe;
 use crate::console::Console;
-use crate::engine::batch::Raw;
+use crate::engine::record::Raw;
 use crate::error::Usage;
 
 /// What belongs to the way we consume and is not the user's to change.
@@ -109,72 +108,6 @@ impl Record<'_> {
     }
 }
 
-/// Collects what librdkafka calls back with.
-#[derive(Debug)]
-struct Callbacks {
-    log: ClientLog,
-    rebalances: Mutex<VecDeque<Happening>>,
-    /// After the last recorded offset of each partition, from the statistics.
-    ends: Mutex<BTreeMap<i32, i64>>,
-    closing: AtomicBool,
-}
-
-impl ClientContext for Callbacks {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.observe(facility, line);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(ends) = ends_in_statistics(statistics) {
-            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.remember(&error, reason);
-    }
-}
-
-impl ConsumerContext for Callbacks {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        kind: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let event = match kind {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                let numbers = partitions.elements().iter().map(|one| one.partition()).collect();
-                Happening::Assigned(numbers)
-            }
-            _ => Happening::Revoked,
-        };
-        if self.closing.load(Ordering::Relaxed) {
-            // Nobody polls any more, and the client waits for this answer.
-            let _ = consumer.unassign();
-            return;
-        }
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
-    }
-}
-
-fn ends_in_statistics(statistics: &[u8]) -> Option<BTreeMap<i32, i64>> {
-    let statistics: serde_json::Value = serde_json::from_slice(statistics).ok()?;
-    let mut ends = BTreeMap::new();
-    for topic in statistics.get("topics")?.as_object()?.values() {
-        for (number, partition) in topic.get("partitions")?.as_object()? {
-            let end = partition.get("hi_offset").and_then(serde_json::Value::as_i64);
-            if let (Ok(number), Some(end)) = (number.parse::<i32>(), end)
-                && number >= 0
-                && end >= 0
-            {
-                ends.insert(number, end);
-            }
-        }
-    }
-    Some(ends)
-}
-
 impl Joining {
     /// A client of a group, not yet subscribed.
     ///
@@ -192,14 +125,9 @@ impl Joining {
         if console.shows_progress() {
             config.set("statistics.interval.ms", "1000");
         }
-        let callbacks = Callbacks {
-            log: ClientLog::new(console),
-            rebalances: Mutex::default(),
-            ends: Mutex::default(),
-            closing: AtomicBool::new(false),
-        };
-        let inner =
-            config.create_with_context(callbacks).map_err(|error| Usage(describe(&error)))?;
+        let inner = config
+            .create_with_context(Callbacks::new(console))
+            .map_err(|error| Usage(describe(&error)))?;
         Ok(Joining { inner })
     }
 
@@ -430,17 +358,5 @@ fn happening(error: KafkaError) -> Happening {
             Happening::Failed(anyhow::Error::new(error))
         }
         _ => Happening::Away(format!("Kafka: {code}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_are_read_from_the_statistics_and_internal_partitions_left_out() {
-        let statistics = br#"{"topics":{"t":{"partitions":{
-            "0":{"hi_offset":12},"1":{"hi_offset":-1001},"-1":{"hi_offset":5}}}}}"#;
-        assert_eq!(ends_in_statistics(statistics), Some(BTreeMap::from([(0, 12)])));
     }
 }

@@ -65,6 +65,15 @@ impl Kafka {
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
     }
 
+    /// Deletes a topic.
+    pub fn delete_topic(self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let deleted = block_on(admin.delete_topics(&[topic], &options));
+        let results = deleted.expect("an answer from the broker");
+        assert!(results.iter().all(Result::is_ok), "delete {topic}: {results:?}");
+    }
+
     /// Produces records in order and waits for every acknowledgement.
     pub fn produce<'a>(self, topic: &str, records: impl IntoIterator<Item = Raw<'a>>) {
         let producer: ThreadedProducer<DefaultProducerContext> = self
