@@ -20,6 +20,17 @@ pub enum OnDuplicate {
     Reject,
 }
 
+impl OnDuplicate {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnDuplicate::Skip => "skip",
+            OnDuplicate::Update => "update",
+            OnDuplicate::Reject => "reject",
+        }
+    }
+}
+
 /// A column that rows fill.
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -196,7 +207,7 @@ async fn describe(client: &Client, oid: u32) -> anyhow::Result<Vec<Described>> {
             case when t.typtype = 'd' then t.typtypmod else a.atttypmod end,
             array(select e.enumlabel::text from pg_catalog.pg_enum e
                 where e.enumtypid = b.oid order by e.enumsortorder),
-            pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(b.oid, null),
+            pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(b.oid, -1),
             a.attnotnull or t.typnotnull,
             a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
             a.attgenerated <> '', t.typtype = 'd'

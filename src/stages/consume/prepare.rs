@@ -64,14 +64,19 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let Some(plan) = plan else { return Ok(None) };
     if !plan.target.unique_key && args.on_duplicate != OnDuplicate::Skip {
         return Err(Usage(format!(
-            "--on-duplicate {:?} needs a unique index on {} of table {}",
-            args.on_duplicate,
+            "--on-duplicate {} needs a unique index on {} of table {}: create one, or leave the \
+             flag out",
+            args.on_duplicate.name(),
             plan.target.key().name,
             plan.target.table
         ))
         .into());
     }
-    let consumer = join(&kafka, &plan.owner, context)?;
+    let consumer = match join(&kafka, &plan.owner, context) {
+        Ok(consumer) => consumer,
+        Err(_) if context.stop.requested() => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let parts = start(args, context, &postgres, &plan, consumer)?;
     Ok(Some(Prepared { plan, parts }))
 }
