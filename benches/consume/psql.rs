@@ -65,7 +65,7 @@ impl Psql {
             .args(["--tuples-only", "--no-align", "--command", command])
             .arg(format!("--host={}", self.socket_folder.display()))
             .arg(format!("--port={}", self.port))
-            .args(["--username=postgres", "--dbname=orderctl"]);
+            .args(["--username=postgres", &format!("--dbname={}", orderctl::stack::LOGIN)]);
         psql
     }
 

@@ -249,21 +249,19 @@ pub struct Found {
 /// # Errors
 /// As [`Creds::read`].
 pub fn find(connections: &Connections, folder: &Path) -> anyhow::Result<Option<Found>> {
-    let path = match &connections.creds {
-        Some(path) => path.clone(),
-        None => {
-            let path = folder.join(FILE_NAME);
-            // A dangling link is there too: it is refused, not passed over.
-            if path.symlink_metadata().is_err() {
-                return Ok(None);
-            }
-            path
+    let path = connections.creds.clone().unwrap_or_else(|| folder.join(FILE_NAME));
+    // A dangling link is there too: it is refused, not passed over.
+    if path.symlink_metadata().is_err() {
+        if connections.creds.is_none() {
+            return Ok(None);
         }
-    };
-    let creds = Creds::read(&path).with_context(|| match &connections.creds {
-        Some(_) => "--creds (ORDERCTL_CREDS): write the file with `orderctl auth-setup`",
-        None => "creds.json of the working directory",
-    })?;
+        anyhow::bail!(
+            "there is no {} (--creds or ORDERCTL_CREDS): check the path, or write it with \
+             `orderctl auth-setup`",
+            path.display()
+        );
+    }
+    let creds = Creds::read(&path)?;
     Ok(Some(Found { path, creds }))
 }
 

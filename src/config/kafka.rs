@@ -210,19 +210,27 @@ impl KafkaSettings {
                 None => self.set("ssl.ca.location", "probe"),
             }
         }
-        let own = [
-            "ssl.certificate.location",
-            "ssl.certificate.pem",
-            "ssl.key.location",
-            "ssl.key.pem",
-            "ssl.keystore.location",
-        ];
         if security == SecurityProtocol::Ssl
-            && !self.has_any(&own)
+            && !self.has_any(&["ssl.keystore.location"])
             && let Some(directory) = directory
-            && let Some((certificate, key)) = directory.identity()?
         {
+            self.settle_identity(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Takes from the directory what of certificate and key is not named.
+    fn settle_identity(&mut self, directory: &CertificateDirectory) -> anyhow::Result<()> {
+        let has_certificate = self.has_any(&["ssl.certificate.location", "ssl.certificate.pem"]);
+        let has_key = self.has_any(&["ssl.key.location", "ssl.key.pem"]);
+        if !has_certificate && !has_key {
+            // Neither named: the directory must have both, or neither.
+            directory.identity()?;
+        }
+        if let (false, Some(certificate)) = (has_certificate, &directory.certificate) {
             self.set("ssl.certificate.location", path_text(certificate)?);
+        }
+        if let (false, Some(key)) = (has_key, &directory.key) {
             self.set("ssl.key.location", path_text(key)?);
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! Certificates and keys: read from PEM files and checked before they are used.
 
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use native_tls::{Certificate, TlsConnector};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -13,6 +16,10 @@ use crate::config::{ClientCertificate, KafkaSettings, PostgresSettings, RootCert
 
 /// Certificates that expire sooner than this are warned about, in days.
 const EXPIRY_WARNING_DAYS: i32 = 14;
+
+/// How long a server may take to answer a handshake that only asks why another
+/// one failed.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Checks the certificate files that the settings name.
 ///
@@ -117,6 +124,28 @@ pub fn read_identity(
     Ok((chain, private))
 }
 
+/// Shakes hands with a server at `host:port` as a client that knows only the
+/// authorities of a PEM file, or those of the system, and answers with OpenSSL's
+/// text of what failed; none when nothing did or the server is not there.
+pub fn handshake_failure(address: &str, authorities: Option<&Path>) -> Option<String> {
+    let host = address.rsplit_once(':')?.0.trim_start_matches('[').trim_end_matches(']');
+    let mut builder = TlsConnector::builder();
+    if let Some(path) = authorities.filter(|path| path.is_file()) {
+        builder.disable_built_in_roots(true);
+        for authority in read_authorities(path, &mut Vec::new()).ok()? {
+            builder.add_root_certificate(Certificate::from_der(&authority.to_der().ok()?).ok()?);
+        }
+    }
+    let connector = builder.build().ok()?;
+    let target = address.to_socket_addrs().ok()?.next()?;
+    let stream = TcpStream::connect_timeout(&target, HANDSHAKE_LIMIT).ok()?;
+    stream.set_read_timeout(Some(HANDSHAKE_LIMIT)).ok()?;
+    match connector.connect(host, stream) {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// Reads the certificates of a PEM file; there is at least one.
 fn read_certificates(path: &Path) -> anyhow::Result<Vec<X509>> {
     let shown = path.display();
@@ -192,4 +221,111 @@ fn days_from_now(days: i32) -> anyhow::Result<Asn1Time> {
 
 fn later<'a>(a: &'a Asn1TimeRef, b: &'a Asn1TimeRef) -> &'a Asn1TimeRef {
     if a < b { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use openssl::symm::Cipher;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// A certificate and its key, good until the given number of days from now.
+    fn write_pair(folder: &Path, name: &str, days: i64) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.not_before = date_time_ymd(2019, 1, 1);
+        // rcgen's dates come from a crate we do not name: count from a known one.
+        let seconds = i64::try_from(
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
+        )
+        .unwrap();
+        let day = Duration::from_secs(86_400);
+        let whole = u32::try_from(seconds / 86_400 + days).unwrap();
+        params.not_after = date_time_ymd(1970, 1, 1) + day * whole;
+        let certificate = folder.join(format!("{name}.cert"));
+        let key_file = folder.join(format!("{name}.key"));
+        std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        write_key(&key_file, key.serialize_pem().as_bytes());
+        (certificate, key_file)
+    }
+
+    fn write_key(path: &Path, pem: &[u8]) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(path, pem).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn check(
+        certificate: &Path,
+        key: &Path,
+        passphrase: Option<&str>,
+    ) -> Result<Vec<String>, String> {
+        let mut warnings = Vec::new();
+        let passphrase = passphrase.map(Secret::from);
+        read_identity(certificate, key, passphrase.as_ref(), &mut warnings)
+            .map(|_| warnings)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_good_pair_passes_and_one_that_expires_soon_is_warned_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write_pair(folder.path(), "good", 400);
+        assert_eq!(check(&certificate, &key, None), Ok(Vec::new()));
+        let (certificate, key) = write_pair(folder.path(), "soon", 10);
+        let warnings = check(&certificate, &key, None).unwrap();
+        assert!(warnings[0].contains("expires on"), "{warnings:?}");
+        let mut warnings = Vec::new();
+        read_authorities(&certificate, &mut warnings).unwrap();
+        assert!(warnings[0].contains("CA certificate"), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_is_past_or_does_not_belong_together_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write_pair(folder.path(), "past", -2);
+        assert!(check(&certificate, &key, None).unwrap_err().contains("expired on"));
+        let past = read_authorities(&certificate, &mut Vec::new()).unwrap_err();
+        assert!(past.to_string().contains("expired on"), "{past}");
+        let (certificate, _) = write_pair(folder.path(), "one", 400);
+        let (_, key) = write_pair(folder.path(), "other", 400);
+        assert!(check(&certificate, &key, None).unwrap_err().contains("does not belong"));
+    }
+
+    #[test]
+    fn a_key_with_a_passphrase_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write_pair(folder.path(), "locked", 400);
+        let plain = PKey::private_key_from_pem(&std::fs::read(&key).unwrap()).unwrap();
+        let locked =
+            plain.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"hunter2").unwrap();
+        write_key(&key, &locked);
+        assert!(check(&certificate, &key, None).unwrap_err().contains("passphrase"));
+        let wrong = check(&certificate, &key, Some("hunter3")).unwrap_err();
+        assert!(wrong.contains("wrong") && !wrong.contains("hunter3"), "{wrong}");
+        assert_eq!(check(&certificate, &key, Some("hunter2")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn files_that_are_not_what_their_name_says_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write_pair(folder.path(), "good", 400);
+        assert!(check(&key, &key, None).unwrap_err().contains("no certificate in PEM form"));
+        let refusal = check(&certificate, &certificate, None).unwrap_err();
+        assert!(refusal.contains("no private key in PEM form"), "{refusal}");
+        let absent = folder.path().join("absent.key");
+        assert!(check(&certificate, &absent, None).unwrap_err().contains("absent.key"));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = write_pair(folder.path(), "open", 400);
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(check(&certificate, &key, None).unwrap()[0].contains("chmod 600"));
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::checkpoint::{Advance, Claim};
+use super::record::{DeadLetter, Raw};
 use crate::events::Reject;
 
 /// When a batch is full, whichever comes first.
@@ -14,52 +15,6 @@ pub struct Bounds {
     pub rows_max: usize,
     /// Bytes of encoded rows, of dead letters and of payloads kept.
     pub bytes_max: usize,
-}
-
-/// A record that can never be stored, as it will be in the dead letters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Where it came from.
-    pub partition: i32,
-    /// Its offset there.
-    pub offset: i64,
-    /// Its timestamp in milliseconds since 1970 UTC, when it has one.
-    pub time_ms: Option<i64>,
-    /// Its key, when it has one.
-    pub key: Option<Vec<u8>>,
-    /// Its payload; none for a tombstone.
-    pub payload: Option<Vec<u8>>,
-    /// Why it was rejected.
-    pub reject: Reject,
-}
-
-/// A record as it came, borrowed.
-#[derive(Debug, Clone, Copy)]
-pub struct Raw<'a> {
-    /// Where it came from.
-    pub partition: i32,
-    /// Its offset there.
-    pub offset: i64,
-    /// Its timestamp in milliseconds since 1970 UTC, when it has one.
-    pub time_ms: Option<i64>,
-    /// Its key, when it has one.
-    pub key: Option<&'a [u8]>,
-    /// Its payload; none for a tombstone.
-    pub payload: Option<&'a [u8]>,
-}
-
-impl Raw<'_> {
-    /// The record as a dead letter.
-    pub fn dead(&self, reject: Reject) -> DeadLetter {
-        DeadLetter {
-            partition: self.partition,
-            offset: self.offset,
-            time_ms: self.time_ms,
-            key: self.key.map(<[u8]>::to_vec),
-            payload: self.payload.map(<[u8]>::to_vec),
-            reject,
-        }
-    }
 }
 
 /// One encoded row of a batch: ranges into the batch's bytes.
@@ -121,6 +76,21 @@ impl Batch {
     /// An empty batch of an assignment.
     pub fn new(generation: u64) -> Batch {
         Batch { generation, ..Batch::default() }
+    }
+
+    /// Empties the batch for another use; its memory stays, so that a steady
+    /// stream of batches asks the system for none.
+    pub fn reset(&mut self, generation: u64) {
+        let Batch { mut advances, mut dead, mut bytes, mut rows, mut kept, mut kept_bytes, .. } =
+            std::mem::take(self);
+        advances.clear();
+        dead.clear();
+        bytes.clear();
+        rows.clear();
+        kept.clear();
+        kept_bytes.clear();
+        let empty = Batch { advances, dead, bytes, rows, kept, kept_bytes, ..Batch::default() };
+        *self = Batch { generation, ..empty };
     }
 
     /// Whether there is nothing to write.
@@ -214,9 +184,13 @@ impl Batch {
         // Stable, so that repeated keys stay in the order they came; and quick on
         // the ascending runs that time-ordered ids arrive in.
         rows.sort_by(|a, b| self.compare_keys(a, b));
-        let Some(repeat) = repeat else {
-            self.rows = rows;
-            return;
+        let is_repeated = |pair: &[Row]| self.compare_keys(&pair[0], &pair[1]) == Ordering::Equal;
+        let repeat = match repeat {
+            Some(repeat) if rows.windows(2).any(is_repeated) => repeat,
+            _ => {
+                self.rows = rows;
+                return;
+            }
         };
         let mut stored: Vec<Row> = Vec::with_capacity(rows.len());
         for row in rows {

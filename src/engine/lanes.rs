@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::batch::{Batch, Raw};
+use super::batch::Batch;
 use super::checkpoint::Claim;
+use super::record::Raw;
 use crate::edges::postgres::encode;
 use crate::edges::postgres::target::Target;
 use crate::edges::postgres::writer::Writer;
@@ -19,6 +20,8 @@ pub struct Lane {
     writer: Writer,
     /// The batch being filled.
     pub filling: Batch,
+    /// Batches that were written and wait to be used again.
+    spare: Vec<Batch>,
     /// Batches handed over and not yet reported on.
     pub in_flight: usize,
     /// Records of this assignment in those and in the one being filled.
@@ -28,14 +31,21 @@ pub struct Lane {
 impl Lane {
     /// A lane with nothing in it.
     pub fn new(writer: Writer) -> Lane {
-        Lane { writer, filling: Batch::new(0), in_flight: 0, pending: 0 }
+        let (filling, spare) = (Batch::new(0), Vec::new());
+        Lane { writer, filling, spare, in_flight: 0, pending: 0 }
     }
 
     /// Forgets what belongs to an assignment that is over. Batches in flight go
     /// on; the ledger decides whether they still count.
     pub fn begin(&mut self, generation: u64) {
-        self.filling = Batch::new(generation);
+        self.filling.reset(generation);
         self.pending = 0;
+    }
+
+    /// Takes a batch back that the writer is through with.
+    pub fn take_back(&mut self, batch: Batch) {
+        self.in_flight -= 1;
+        self.spare.push(batch);
     }
 
     /// Gives the batch to the writer; false when the writer has enough already.
@@ -45,7 +55,8 @@ impl Lane {
         let generation = self.filling.generation;
         match self.writer.inbox.try_send(std::mem::take(&mut self.filling)) {
             Ok(()) => {
-                self.filling = Batch::new(generation);
+                self.filling = self.spare.pop().unwrap_or_default();
+                self.filling.reset(generation);
                 self.in_flight += 1;
                 true
             }

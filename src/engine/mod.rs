@@ -11,5 +11,6 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod lanes;
+pub mod record;
 pub mod report;
 pub mod run;

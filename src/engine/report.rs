@@ -1,6 +1,7 @@
 //! What the writers and the claimer tell the loop.
 
-use super::checkpoint::{Advance, Claim};
+use super::batch::Batch;
+use super::checkpoint::Claim;
 
 /// Something that happened on the database's side.
 #[derive(Debug)]
@@ -11,8 +12,8 @@ pub enum Report {
     Batch {
         /// The writer's number.
         lane: usize,
-        /// The assignment the batch belonged to.
-        generation: u64,
+        /// The batch, to be used again.
+        batch: Batch,
         /// What became of it.
         fate: Fate,
     },
@@ -50,14 +51,10 @@ pub struct Claimed {
 /// A batch that is in the table.
 #[derive(Debug)]
 pub struct Stored {
-    /// What it did to its partitions.
-    pub advances: Vec<Advance>,
     /// Rows inserted or updated.
     pub rows: u64,
     /// Records whose id was there already.
     pub duplicates: u64,
     /// Records that are dead letters now.
     pub rejected: u64,
-    /// All records of the batch.
-    pub records: u64,
 }

@@ -7,6 +7,7 @@ pub mod moment;
 pub mod movie_ticket;
 pub mod order;
 mod parse;
+mod plain;
 pub mod user;
 pub mod value;
 
@@ -80,7 +81,7 @@ impl Kind {
     /// found there, or what is wrong with the payload as a whole.
     pub fn parse(self, payload: &[u8]) -> Result<Event<'_>, Reject> {
         match self {
-            Kind::Order => parse::parse(payload).map(Event::Order),
+            Kind::Order => order::parse(payload).map(Event::Order),
             Kind::MovieTicket => parse::parse(payload).map(Event::MovieTicket),
             Kind::User => parse::parse(payload).map(Event::User),
         }

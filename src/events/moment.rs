@@ -18,7 +18,13 @@ pub struct Moment<'a> {
     text: Cow<'a, str>,
 }
 
-impl Moment<'_> {
+impl<'a> Moment<'a> {
+    /// A moment that stands in the payload as it is; none when it is no moment.
+    pub(super) fn plain(text: &'a str) -> Option<Moment<'a>> {
+        let micros = parse_micros(text.as_bytes()).ok()?;
+        Some(Moment { micros, text: Cow::Borrowed(text) })
+    }
+
     /// Microseconds since 1970-01-01T00:00:00Z; negative before.
     pub fn micros(&self) -> i64 {
         self.micros

@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use super::decimal::Decimal;
 use super::moment::Moment;
-use super::parse::Object;
-use super::value::{Id, Priority, Quantity, Text, Value};
+use super::parse::{self, Object};
+use super::plain::{Plain, fill};
+use super::value::{Id, Priority, Quantity, Reject, Text, Value};
 use super::{Field, Shape, optional};
 
 /// The fields of an order, id first.
@@ -69,6 +70,80 @@ struct Address<'a> {
     postal_code: Text<'a>,
 }
 
+/// Reads an order, the quick way when it is written plainly.
+pub(super) fn parse(payload: &[u8]) -> Result<Order<'_>, Reject> {
+    match std::str::from_utf8(payload).ok().and_then(Order::plain) {
+        Some(order) => Ok(order),
+        None => parse::parse(payload),
+    }
+}
+
+impl<'a> Order<'a> {
+    /// Reads an order that is written plainly, as nearly all are; none leaves it
+    /// to the general parser.
+    pub(super) fn plain(text: &'a str) -> Option<Order<'a>> {
+        let (mut order_id, mut customer, mut product_name) = (None, None, None);
+        let (mut quantity, mut order_date, mut priority) = (None, None, None);
+        let (mut unit_price, mut currency, mut restaurant) = (None, None, None);
+        let mut json = Plain::new(text);
+        json.object(|json, key| match key {
+            "order_id" => fill(&mut order_id, Id::plain(text_or_digits(json)?)),
+            "customer" => fill(&mut customer, Customer::plain(json)),
+            "product_name" => fill(&mut product_name, json.string().map(Text::plain)),
+            "quantity" => fill(&mut quantity, Quantity::new(json.digits()?.parse().ok()?)),
+            "order_date" => fill(&mut order_date, Moment::plain(json.string()?)),
+            "priority" => fill(&mut priority, Priority::parse(json.string()?)),
+            "unit_price" => fill(&mut unit_price, Decimal::parse(json.string()?)),
+            "currency" => fill(&mut currency, json.string().map(Text::plain)),
+            "restaurant" => fill(&mut restaurant, json.string().map(Text::plain)),
+            _ => None,
+        })?;
+        json.end()?;
+        Some(Order {
+            order_id: order_id?,
+            customer: Object(customer?),
+            product_name: product_name?,
+            quantity: quantity?,
+            order_date: order_date?,
+            priority: priority?,
+            unit_price,
+            currency,
+            restaurant,
+        })
+    }
+}
+
+fn text_or_digits<'a>(json: &mut Plain<'a>) -> Option<&'a str> {
+    if json.is_at_string() { json.string() } else { json.digits() }
+}
+
+impl<'a> Customer<'a> {
+    fn plain(json: &mut Plain<'a>) -> Option<Customer<'a>> {
+        let (mut name, mut email, mut address) = (None, None, None);
+        json.object(|json, key| match key {
+            "name" => fill(&mut name, json.string().map(Text::plain)),
+            "email" => fill(&mut email, json.string().map(Text::plain)),
+            "address" => fill(&mut address, Address::plain(json)),
+            _ => None,
+        })?;
+        Some(Customer { name: name?, email: email?, address: Object(address?) })
+    }
+}
+
+impl<'a> Address<'a> {
+    fn plain(json: &mut Plain<'a>) -> Option<Address<'a>> {
+        let (mut street, mut city, mut state, mut postal_code) = (None, None, None, None);
+        json.object(|json, key| match key {
+            "street" => fill(&mut street, json.string().map(Text::plain)),
+            "city" => fill(&mut city, json.string().map(Text::plain)),
+            "state" => fill(&mut state, json.string().map(Text::plain)),
+            "postal_code" => fill(&mut postal_code, json.string().map(Text::plain)),
+            _ => None,
+        })?;
+        Some(Address { street: street?, city: city?, state: state?, postal_code: postal_code? })
+    }
+}
+
 impl Order<'_> {
     /// The order's identifier.
     pub fn id(&self) -> &str {
@@ -95,6 +170,69 @@ impl Order<'_> {
             12 => optional(&self.currency),
             13 => optional(&self.restaurant),
             _ => Value::Absent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::events::Kind;
+    use crate::events::fake::{Generator, IdStyle};
+
+    fn generated(index: u64) -> String {
+        // Its pools take a while to make.
+        static GENERATOR: LazyLock<Generator> =
+            LazyLock::new(|| Generator::new(Kind::Order, 7, 0, IdStyle::V7));
+        let (mut key, mut payload) = (Vec::new(), Vec::new());
+        GENERATOR.write(index, &mut key, &mut payload);
+        String::from_utf8(payload).unwrap()
+    }
+
+    #[test]
+    fn generated_orders_are_plain() {
+        let plain = (0..1000).filter(|index| Order::plain(&generated(*index)).is_some()).count();
+        assert!(plain > 950, "only {plain} of 1000");
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_general_parser() {
+        let order = generated(1);
+        let unknown = order.replacen('{', "{\"unknown\":1,", 1);
+        let escaped = order.replacen("\"name\":\"", "\"name\":\"\\u0041", 1);
+        let twice = order.replacen('{', "{\"priority\":\"low\",", 1);
+        for payload in [&unknown, &escaped, &twice] {
+            assert_eq!(Order::plain(payload), None, "{payload}");
+        }
+        assert!(parse(unknown.as_bytes()).is_ok() && parse(escaped.as_bytes()).is_ok());
+        assert!(parse(twice.as_bytes()).is_err());
+    }
+
+    /// Any character, more often one that means something in JSON.
+    fn character() -> impl Strategy<Value = char> {
+        let telling: Vec<char> = "\"\\{}[]:,.-+eE019 \n\tntu".chars().collect();
+        prop_oneof![3 => prop::sample::select(telling), 1 => any::<char>()]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_plain_the_general_parser_reads_the_same(
+            index in 0u64..50,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), character()), 0..3),
+        ) {
+            let mut order: Vec<char> = generated(index).chars().collect();
+            for (at, character) in changes {
+                let at = at.index(order.len());
+                order[at] = character;
+            }
+            let order: String = order.into_iter().collect();
+            if let Some(plain) = Order::plain(&order) {
+                prop_assert_eq!(Ok(plain), parse::parse::<Order<'_>>(order.as_bytes()));
+            }
         }
     }
 }

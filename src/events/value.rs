@@ -73,7 +73,12 @@ impl std::error::Error for Reject {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// A text that stands in the payload as it is, so that it has no NUL.
+    pub(super) fn plain(text: &'a str) -> Text<'a> {
+        Text(Cow::Borrowed(text))
+    }
+
     /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -96,7 +101,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Id<'a>(Cow<'a, str>);
 
-impl Id<'_> {
+impl<'a> Id<'a> {
+    /// An identifier that stands in the payload as it is; none when empty.
+    pub(super) fn plain(text: &'a str) -> Option<Id<'a>> {
+        (!text.is_empty()).then_some(Id(Cow::Borrowed(text)))
+    }
+
     /// The identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -119,6 +129,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
 pub struct Quantity(i64);
 
 impl Quantity {
+    /// None when it is less than 1.
+    pub(super) fn new(number: i64) -> Option<Quantity> {
+        (number >= 1).then_some(Quantity(number))
+    }
+
     /// The number, at least 1.
     pub fn get(self) -> i64 {
         self.0
@@ -167,6 +182,16 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// From the word in the event.
+    pub(super) fn parse(word: &str) -> Option<Priority> {
+        match word {
+            "low" => Some(Priority::Low),
+            "medium" => Some(Priority::Medium),
+            "high" => Some(Priority::High),
+            _ => None,
+        }
+    }
+
     /// The word in the event: `low`, `medium`, `high`.
     pub fn name(self) -> &'static str {
         match self {
@@ -181,12 +206,7 @@ impl<'de> Deserialize<'de> for Priority {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const WORDS: &str = "low, medium or high";
         let word = deserializer.deserialize_str(CowVisitor(WORDS))?;
-        match word.as_ref() {
-            "low" => Ok(Priority::Low),
-            "medium" => Ok(Priority::Medium),
-            "high" => Ok(Priority::High),
-            other => Err(Error::invalid_value(Unexpected::Str(other), &WORDS)),
-        }
+        Priority::parse(&word).ok_or_else(|| Error::invalid_value(Unexpected::Str(&word), &WORDS))
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -103,7 +102,7 @@ pub struct SmtpArgs {
 #[command(next_help_heading = "Search")]
 pub struct SearchArgs {
     /// Address of Elasticsearch or OpenSearch, without user and password
-    #[arg(long, value_name = "URL", value_parser = parse_search_url)]
+    #[arg(long, value_name = "URL")]
     pub search_url: Option<String>,
 
     /// Who logs in to the search service
@@ -270,7 +269,7 @@ fn compose_search(args: &SearchArgs) -> anyhow::Result<Option<SearchCreds>> {
         return Err(usage("--search-username and --search-password (or its variable) go together"));
     }
     Ok(Some(SearchCreds {
-        url: url.clone(),
+        url: parse_search_url(url)?,
         username: args.search_username.clone(),
         password: args.search_password.clone(),
     }))
@@ -311,13 +310,16 @@ fn parse_hostname(text: &str) -> Result<String, String> {
     Err("give the host name alone, without protocol, port or path".into())
 }
 
-fn parse_search_url(text: &str) -> Result<String, String> {
+/// Checked here and not by clap, which would quote what it refuses, password
+/// and all.
+fn parse_search_url(text: &str) -> anyhow::Result<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest.context("no scheme") {
-        Ok(rest) if rest.contains('@') => {
-            Err("give user and password by --search-username and --search-password".into())
-        }
-        Ok(rest) if !rest.is_empty() => Ok(text.trim_end_matches('/').into()),
-        _ => Err("must begin with http:// or https:// and name a host".into()),
+    match rest {
+        Some(rest) if rest.contains('@') => Err(usage(
+            "--search-url: give user and password by --search-username and \
+                       --search-password -",
+        )),
+        Some(rest) if !rest.is_empty() => Ok(text.trim_end_matches('/').into()),
+        _ => Err(usage("--search-url must begin with http:// or https:// and name a host")),
     }
 }

@@ -1,8 +1,11 @@
 //! The only integration binary: one file a verb, on one stack for the whole run.
 
+mod auth_setup;
+mod connections;
 mod consume;
 mod db_setup;
 mod exactly_once;
+mod produce;
 mod stack;
 mod support;
 mod tidy;

@@ -1,5 +1,6 @@
 //! From settings to a librdkafka client, and whether the cluster answers.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
-use super::diagnosis::{Diagnosis, diagnose};
+use super::diagnosis::{Diagnosis, diagnose, unverified};
 use crate::config::KafkaSettings;
 use crate::console::Console;
+use crate::edges::tls;
 use crate::error::Usage;
 use crate::stop::Stop;
 
@@ -39,8 +41,6 @@ pub fn client_config_over(defaults: &[(&str, &str)], settings: &KafkaSettings) -
     }
     config.set("client.id", "orderctl");
     config.set("socket.keepalive.enable", "true");
-    // Idle brokers close connections all the time.
-    config.set("log.connection.close", "false");
     // Log lines go to the context, which drops what nobody wants to see.
     config.set_log_level(RDKafkaLogLevel::Debug);
     for (name, value) in &settings.properties {
@@ -101,17 +101,29 @@ impl ClientLog {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Shows a log line with `-v -v`.
-    pub fn show(&self, facility: &str, line: &str) {
+    /// Takes a line of librdkafka's log: shows it with `-v -v`, and remembers a
+    /// failed connection, for which there is not always an error callback.
+    pub fn observe(&self, facility: &str, line: &str) {
+        self.show(facility, line);
+        if facility == "FAIL" {
+            self.keep(diagnose(None, line));
+        }
+    }
+
+    /// Takes an error callback of librdkafka.
+    pub fn remember(&self, error: &KafkaError, reason: &str) {
+        self.show("ERROR", reason);
+        self.keep(diagnose(error.rdkafka_error_code(), reason));
+    }
+
+    fn show(&self, facility: &str, line: &str) {
         if self.console.verbosity > 1 {
             self.console.detail(format_args!("librdkafka: {facility}: {line}"));
         }
     }
 
-    /// Remembers an error callback of librdkafka.
-    pub fn remember(&self, error: &KafkaError, reason: &str) {
-        self.show("error", reason);
-        let Some(found) = diagnose(error.rdkafka_error_code(), reason) else { return };
+    fn keep(&self, found: Option<Diagnosis>) {
+        let Some(found) = found else { return };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // That a login failed is not to be hidden by the broken connection that
         // follows it.
@@ -123,7 +135,7 @@ impl ClientLog {
 
 impl ClientContext for ClientLog {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.show(facility, line);
+        self.observe(facility, line);
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}
@@ -187,7 +199,7 @@ pub fn probe(
         let waited = started.elapsed();
         match log.failure() {
             Some(failure) if failure.is_final || waited >= GRACE.min(limit) => {
-                bail!("{}", failure.text);
+                bail!("{}", explain(settings, failure));
             }
             None if waited >= limit => bail!(
                 "no answer from {} within {} s: check the address and the firewalls between ({})",
@@ -198,6 +210,16 @@ pub fn probe(
             _ => slice = (slice * 2).min(SLICE_MAX),
         }
     }
+}
+
+/// The text of a failure; why a certificate is not accepted is found out by a
+/// handshake of our own, because librdkafka does not tell.
+fn explain(settings: &KafkaSettings, failure: Diagnosis) -> String {
+    let Some(broker) = failure.unverified else { return failure.text };
+    let authorities = settings.get("ssl.ca.location").map(Path::new);
+    tls::handshake_failure(&broker, authorities)
+        .and_then(|said| unverified(&broker, &said))
+        .unwrap_or(failure.text)
 }
 
 fn summarize(metadata: &Metadata) -> Cluster {

@@ -6,24 +6,23 @@
 //! polling all the while. That keeps the group membership however long the
 //! database is away. Offsets enter by that one assign; there is no seek.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use super::client::{ClientLog, describe};
+use super::callbacks::Callbacks;
+use super::client::describe;
 use crate::console::Console;
-use crate::engine::batch::Raw;
+use crate::engine::record::Raw;
 use crate::error::Usage;
 
 /// What belongs to the way we consume and is not the user's to change.
@@ -36,16 +35,27 @@ pub const OWN_PROPERTIES: [(&str, &str); 5] = [
 ];
 
 /// Our defaults where librdkafka's own cost speed or memory; `-X` overrides.
-pub const DEFAULTS: [(&str, &str); 6] = [
+pub const DEFAULTS: [(&str, &str); 7] = [
     // A partition whose queue is full is asked again after this long; the
     // default of a second halves the speed.
     ("fetch.queue.backoff.ms", "10"),
     ("queued.min.messages", "20000"),
-    ("queued.max.messages.kbytes", "32768"),
+    ("queued.max.messages.kbytes", "8192"),
+    // Bytes of one partition in an answer, compressed: a full answer is several
+    // times as large in memory.
+    ("fetch.message.max.bytes", "524288"),
     ("session.timeout.ms", "10000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("isolation.level", "read_committed"),
 ];
+
+/// How many partitions' watermarks are asked for at the same time.
+const ASKED_AT_ONCE: usize = 16;
+
+/// A client of a group that connects already while its topic is being found out.
+pub struct Joining {
+    inner: BaseConsumer<Callbacks>,
+}
 
 /// A group member on one topic.
 pub struct Consumer {
@@ -98,73 +108,7 @@ impl Record<'_> {
     }
 }
 
-/// Collects what librdkafka calls back with.
-#[derive(Debug)]
-struct Callbacks {
-    log: ClientLog,
-    rebalances: Mutex<VecDeque<Happening>>,
-    /// After the last recorded offset of each partition, from the statistics.
-    ends: Mutex<BTreeMap<i32, i64>>,
-    closing: AtomicBool,
-}
-
-impl ClientContext for Callbacks {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(ends) = ends_in_statistics(statistics) {
-            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.remember(&error, reason);
-    }
-}
-
-impl ConsumerContext for Callbacks {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        kind: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let event = match kind {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                let numbers = partitions.elements().iter().map(|one| one.partition()).collect();
-                Happening::Assigned(numbers)
-            }
-            _ => Happening::Revoked,
-        };
-        if self.closing.load(Ordering::Relaxed) {
-            // Nobody polls any more, and the client waits for this answer.
-            let _ = consumer.unassign();
-            return;
-        }
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
-    }
-}
-
-fn ends_in_statistics(statistics: &[u8]) -> Option<BTreeMap<i32, i64>> {
-    let statistics: serde_json::Value = serde_json::from_slice(statistics).ok()?;
-    let mut ends = BTreeMap::new();
-    for topic in statistics.get("topics")?.as_object()?.values() {
-        for (number, partition) in topic.get("partitions")?.as_object()? {
-            let end = partition.get("hi_offset").and_then(serde_json::Value::as_i64);
-            if let (Ok(number), Some(end)) = (number.parse::<i32>(), end)
-                && number >= 0
-                && end >= 0
-            {
-                ends.insert(number, end);
-            }
-        }
-    }
-    Some(ends)
-}
-
-impl Consumer {
+impl Joining {
     /// A client of a group, not yet subscribed.
     ///
     /// # Errors
@@ -172,9 +116,8 @@ impl Consumer {
     pub fn new(
         mut config: ClientConfig,
         group: &str,
-        topic: &str,
         console: &Console,
-    ) -> anyhow::Result<Consumer> {
+    ) -> anyhow::Result<Joining> {
         config.set("group.id", group);
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
@@ -182,17 +125,19 @@ impl Consumer {
         if console.shows_progress() {
             config.set("statistics.interval.ms", "1000");
         }
-        let callbacks = Callbacks {
-            log: ClientLog::new(console),
-            rebalances: Mutex::default(),
-            ends: Mutex::default(),
-            closing: AtomicBool::new(false),
-        };
-        let inner: BaseConsumer<Callbacks> =
-            config.create_with_context(callbacks).map_err(|error| Usage(describe(&error)))?;
-        Ok(Consumer { inner: Arc::new(inner), topic: topic.to_owned() })
+        let inner = config
+            .create_with_context(Callbacks::new(console))
+            .map_err(|error| Usage(describe(&error)))?;
+        Ok(Joining { inner })
     }
 
+    /// The consumer of a topic; it is in the group once it has subscribed.
+    pub fn on(self, topic: &str) -> Consumer {
+        Consumer { inner: Arc::new(self.inner), topic: topic.to_owned() }
+    }
+}
+
+impl Consumer {
     /// Joins the group.
     ///
     /// # Errors
@@ -214,9 +159,17 @@ impl Consumer {
     pub fn poll(&self, timeout: Duration) -> Polled<'_> {
         match self.inner.poll(timeout) {
             Some(Ok(message)) => Polled::Record(Record(message)),
-            Some(Err(error)) => Polled::Other(happening(error)),
+            Some(Err(error)) => Polled::Other(self.explained(happening(error))),
             // A rebalance is no event of its own: poll comes back with nothing.
             None => Polled::Other(self.next_rebalance().unwrap_or(Happening::Nothing)),
+        }
+    }
+
+    /// What is away, in the words of the connection that failed.
+    fn explained(&self, happening: Happening) -> Happening {
+        match (happening, self.inner.context().log.failure()) {
+            (Happening::Away(_), Some(failure)) => Happening::Away(failure.text),
+            (happening, _) => happening,
         }
     }
 
@@ -306,11 +259,17 @@ impl Consumer {
     /// client has no deadline of its own.
     pub fn close(self, limit: Duration) {
         self.inner.context().closing.store(true, Ordering::Relaxed);
-        let (closed, waiting) = mpsc::channel();
+        let (left, waiting) = mpsc::channel();
         let closer = std::thread::Builder::new().name("closer".into()).spawn(move || {
             let _ = self.inner.unassign();
+            if self.inner.close_queue().is_ok() {
+                while !self.inner.closed() {
+                    let _ = self.inner.poll(Duration::from_millis(10));
+                }
+            }
+            // The group is left; the rest only frees memory and takes its time.
+            let _ = left.send(());
             drop(self.inner);
-            let _ = closed.send(());
         });
         if closer.is_ok() {
             let _ = waiting.recv_timeout(limit);
@@ -336,17 +295,34 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// The offset of a partition's first record and the one after its last; none
-    /// when the consumer is closed.
+    /// The offset of each partition's first record and the one after its last;
+    /// none when the consumer is closed. Asks for some at the same time.
     ///
     /// # Errors
     /// When the broker does not answer in time, or has no such partition.
-    pub fn of(&self, partition: i32, timeout: Duration) -> anyhow::Result<Option<(i64, i64)>> {
+    pub fn of(
+        &self,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> anyhow::Result<Option<Vec<(i64, i64)>>> {
         let Some(consumer) = self.inner.upgrade() else { return Ok(None) };
-        consumer
-            .fetch_watermarks(&self.topic, partition, timeout)
-            .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
-            .map(Some)
+        let ask = |partition: i32| {
+            consumer
+                .fetch_watermarks(&self.topic, partition, timeout)
+                .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
+        };
+        let mut watermarks = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(ASKED_AT_ONCE) {
+            let answers: Vec<_> = std::thread::scope(|scope| {
+                let asked: Vec<_> =
+                    some.iter().map(|partition| scope.spawn(|| ask(*partition))).collect();
+                asked.into_iter().map(|answer| answer.join()).collect()
+            });
+            for answer in answers {
+                watermarks.push(answer.map_err(|_| anyhow::anyhow!("a question panicked"))??);
+            }
+        }
+        Ok(Some(watermarks))
     }
 }
 
@@ -382,17 +358,5 @@ fn happening(error: KafkaError) -> Happening {
             Happening::Failed(anyhow::Error::new(error))
         }
         _ => Happening::Away(format!("Kafka: {code}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_are_read_from_the_statistics_and_internal_partitions_left_out() {
-        let statistics = br#"{"topics":{"t":{"partitions":{
-            "0":{"hi_offset":12},"1":{"hi_offset":-1001},"-1":{"hi_offset":5}}}}}"#;
-        assert_eq!(ends_in_statistics(statistics), Some(BTreeMap::from([(0, 12)])));
     }
 }

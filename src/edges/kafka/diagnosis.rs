@@ -2,6 +2,10 @@
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+/// A connection closed later than this was working; librdkafka takes the same
+/// limit for its own hint.
+const AT_ONCE_MS_MAX: u64 = 2000;
+
 /// What is wrong between us and a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -9,42 +13,32 @@ pub struct Diagnosis {
     pub text: String,
     /// Whether waiting is of no use.
     pub is_final: bool,
+    /// `host:port` of a broker whose certificate was not accepted. librdkafka
+    /// does not say why; [`unverified`] tells it from a handshake of our own.
+    pub unverified: Option<String>,
 }
 
-/// Reads an error callback; none when it says nothing about the cause.
+/// Reads an error callback or a line of the log; none when it says nothing
+/// about the cause.
 pub fn diagnose(code: Option<Code>, reason: &str) -> Option<Diagnosis> {
-    let broker = broker(reason);
-    let last = |text: String| Some(Diagnosis { text, is_final: true });
-    let passing = |text: String| Some(Diagnosis { text, is_final: false });
-    match code {
-        Some(Code::AllBrokersDown) => return None,
-        Some(Code::Authentication) | Some(Code::SaslAuthenticationFailed) => {
-            return last(login(&broker, reason));
-        }
-        Some(Code::Resolve) => {
-            return passing(format!(
-                "there is no host of this name: {broker}; check the broker's address"
-            ));
-        }
-        _ => {}
+    if code == Some(Code::AllBrokersDown) {
+        return None;
     }
-    if let Some(text) = handshake(&broker, reason) {
-        return last(text);
-    }
-    if reason.contains("Failed to resolve") {
-        passing(format!("there is no host of this name: {broker}; check the broker's address"))
-    } else if reason.contains("Connection refused") {
-        passing(format!("nothing listens on {broker}: is Kafka running, and the port right?"))
-    } else if reason.contains("ApiVersion") && reason.contains("isconnected") {
-        passing(format!(
-            "{broker} closed the connection at once: does it want TLS or a SASL login? \
-             check --security-protocol"
-        ))
-    } else if reason.contains("timed out") || reason.contains("timeout") {
-        passing(format!("no answer from {broker}: check the address and the firewalls between"))
-    } else {
-        passing(format!("no connection to {broker}: {}", without_address(reason)))
-    }
+    let (name, said) = split_name(reason).unwrap_or(("the broker", reason));
+    let (said, age) = split_age(said);
+    let broker = address(name);
+    let unverified = said.contains("certificate verify failed").then(|| broker.to_owned());
+    let settled = login(broker, said).or_else(|| handshake(broker, said));
+    Some(Diagnosis {
+        is_final: settled.is_some(),
+        text: settled.unwrap_or_else(|| unreachable(name, said, age)),
+        unverified,
+    })
+}
+
+/// Why a certificate was not accepted, from the text of OpenSSL.
+pub fn unverified(broker: &str, said: &str) -> Option<String> {
+    handshake(broker, said)
 }
 
 /// What librdkafka says when it cannot even make a client.
@@ -52,19 +46,54 @@ pub fn creation(said: &str) -> String {
     format!("the Kafka settings do not fit together: {said}")
 }
 
-/// The login failed.
-fn login(broker: &str, reason: &str) -> String {
-    if reason.contains("nsupported") {
+/// There is no connection, or it was closed: may pass, or not.
+fn unreachable(name: &str, said: &str, age_ms: Option<u64>) -> String {
+    let broker = address(name);
+    let is_encrypted = name.contains("ssl://");
+    let is_cut = ["Disconnected", "Broken pipe", "Connection reset"];
+    let is_cut = is_cut.iter().any(|words| said.contains(words));
+    if said.contains("Failed to resolve") {
+        format!("there is no host of this name: {broker}; check the broker's address")
+    } else if said.contains("Connection refused") {
+        format!("nothing listens on {broker}: is Kafka running, and the port right?")
+    } else if is_cut && age_ms.is_some_and(|age| age > AT_ONCE_MS_MAX) {
+        format!("{broker} closed the connection")
+    } else if is_cut && is_encrypted {
         format!(
-            "{broker} does not know the SASL mechanism: set --sasl-mechanism to one it offers ({})",
-            without_address(reason)
+            "{broker} closes the connection at once: does it want a SASL login? \
+             check --security-protocol and the port"
         )
+    } else if is_cut {
+        format!(
+            "{broker} closes the connection at once: does it want TLS? set --security-protocol \
+             to SSL or SASL_SSL, and give ca.pem (--cert-path)"
+        )
+    } else if said.contains("timed out") || said.contains("timeout") {
+        format!("no answer from {broker}: check the address and the firewalls between")
     } else {
-        format!(
-            "{broker} refuses the SASL login: check user, password and --sasl-mechanism ({})",
-            without_address(reason)
-        )
+        format!("no connection to {broker}: {said}")
     }
+}
+
+/// The SASL login failed.
+fn login(broker: &str, said: &str) -> Option<String> {
+    if let Some((_, mechanisms)) = said.split_once("supported mechanisms:") {
+        return Some(match mechanisms.trim() {
+            "" => format!(
+                "{broker} has no SASL login: set --security-protocol to SSL or PLAINTEXT, or \
+                 check the port"
+            ),
+            offered => format!(
+                "{broker} does not know our SASL mechanism: set --sasl-mechanism to one of those \
+                 it offers, {offered}"
+            ),
+        });
+    }
+    said.contains("SASL authentication error").then(|| {
+        format!(
+            "{broker} refuses the SASL login: check user, password and --sasl-mechanism ({said})"
+        )
+    })
 }
 
 /// The TLS handshake failed, with a certain cause.
@@ -82,15 +111,12 @@ fn handshake(broker: &str, reason: &str) -> Option<String> {
             "the certificate of {broker} is not signed by our CA: give the CA certificate of this \
              cluster as ca.pem in the certificate directory (--cert-path)"
         )
-    } else if has(&["certificate required", "client SSL authentication might be required"]) {
+    } else if has(&["SSL authentication might be required", "alert certificate"])
+        || has(&["alert unknown ca", "alert bad certificate"])
+    {
         format!(
-            "{broker} wants a client certificate: put service.key and service.cert into the \
-             certificate directory (--cert-path)"
-        )
-    } else if has(&["alert unknown ca", "alert bad certificate", "alert certificate"]) {
-        format!(
-            "{broker} refuses our client certificate: use service.key and service.cert of this \
-             cluster"
+            "{broker} wants a client certificate that its CA has signed: put service.key and \
+             service.cert of this cluster into the certificate directory (--cert-path)"
         )
     } else if has(&["PLAINTEXT broker listener", "wrong version number", "packet length too long"])
     {
@@ -98,29 +124,40 @@ fn handshake(broker: &str, reason: &str) -> Option<String> {
             "{broker} does not speak TLS: check the port, or set --security-protocol to PLAINTEXT \
              or SASL_PLAINTEXT"
         )
-    } else if has(&["connecting to a SSL listener"]) {
-        format!("{broker} speaks TLS: set --security-protocol to SSL or SASL_SSL")
+    } else if has(&["Invalid response size"]) {
+        format!(
+            "what listens on {broker} is no Kafka, or speaks TLS: check the port and \
+             --security-protocol"
+        )
     } else {
         return None;
     };
     Some(text)
 }
 
-/// `host:port` out of `ssl://host:port/bootstrap: …`; plaintext has no scheme.
-fn broker(reason: &str) -> String {
-    split_address(reason).map_or_else(|| "the broker".into(), |(address, _)| address.into())
+/// Splits `ssl://host:port/bootstrap: …`, which is plain without a scheme.
+fn split_name(reason: &str) -> Option<(&str, &str)> {
+    // A line of the log has the thread's name in front.
+    let reason = match reason.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")) {
+        Some((_, rest)) => rest,
+        None => reason,
+    };
+    reason.split_once(": ").filter(|(name, _)| name.contains('/'))
 }
 
-/// The reason without the `ssl://host:port/1: ` in front.
-fn without_address(reason: &str) -> &str {
-    split_address(reason).map_or(reason, |(_, said)| said)
-}
-
-fn split_address(reason: &str) -> Option<(&str, &str)> {
-    let (name, said) = reason.split_once(": ")?;
+/// `host:port` of `ssl://host:port/bootstrap`.
+fn address(name: &str) -> &str {
     let name = name.split_once("://").map_or(name, |(_, name)| name);
-    let (address, _node) = name.rsplit_once('/')?;
-    Some((address, said))
+    name.rsplit_once('/').map_or(name, |(address, _node)| address)
+}
+
+/// Splits ` (after 3ms in state CONNECT, …)` off: the text, and how long the
+/// connection had been in its last state, in milliseconds.
+fn split_age(said: &str) -> (&str, Option<u64>) {
+    match said.rsplit_once(" (after ") {
+        Some((text, age)) => (text, age.split_once("ms").and_then(|(age, _)| age.parse().ok())),
+        None => (said, None),
+    }
 }
 
 #[cfg(test)]
@@ -131,55 +168,62 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_message() {
-        let ssl = "ssl://h:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::";
-        for (code, reason, word, is_final) in [
-            (Code::Resolve, "h:1/bootstrap: Failed to resolve 'h:1': unknown", "host", false),
+        let verify = "ssl://h:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::\
+            certificate verify failed";
+        let hostname = format!("{verify} (hostname mismatch)");
+        let expired = format!("{verify} (certificate has expired)");
+        let mechanisms = "sasl_ssl://h:1/bootstrap: SASL PLAIN mechanism handshake failed: Broker: \
+            Unsupported SASL mechanism: broker's supported mechanisms:";
+        let offered = format!("{mechanisms} SCRAM-SHA-256 (after 1ms in state AUTH_HANDSHAKE)");
+        for (reason, words, is_final) in [
+            ("h:1/bootstrap: Failed to resolve 'h:1': unknown", "no host of this name: h:1", false),
             (
-                Code::BrokerTransportFailure,
-                "h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+                "h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms)",
                 "nothing listens on h:1",
                 false,
             ),
-            (Code::SSL, &format!("{ssl}certificate verify failed: x"), "ca.pem", true),
+            (verify, "ca.pem", true),
+            (&hostname, "another host name", true),
+            (&expired, "has expired", true),
             (
-                Code::SSL,
-                &format!("{ssl}certificate verify failed: hostname mismatch"),
-                "another host name",
-                true,
-            ),
-            (
-                Code::SSL,
                 "ssl://h:1/bootstrap: SSL handshake failed: Disconnected: connecting to a \
                  PLAINTEXT broker listener?",
-                "does not speak TLS",
+                "h:1 does not speak TLS",
                 true,
             ),
             (
-                Code::BrokerTransportFailure,
-                "h:1/bootstrap: Disconnected while requesting ApiVersion: might be \
-                 caused by incorrect security.protocol configuration (connecting to a SSL \
-                 listener?) or broker version is < 0.10",
-                "speaks TLS",
-                true,
+                "[thrd:h:1/bootstrap]: h:1/bootstrap: Disconnected: connection closed by peer: \
+                 receive 0 after POLLIN (after 2ms in state APIVERSION_QUERY)",
+                "h:1 closes the connection at once: does it want TLS?",
+                false,
             ),
             (
-                Code::Authentication,
+                "[thrd:ssl://h:1/1]: ssl://h:1/1: Disconnected: SSL connection closed by peer",
+                "does it want a SASL login?",
+                false,
+            ),
+            (
+                "ssl://h:1/1: Disconnected: SSL connection closed by peer (after 600000ms in \
+                 state UP)",
+                "h:1 closed the connection",
+                false,
+            ),
+            (
                 "sasl_ssl://h:1/bootstrap: SASL authentication error: Authentication failed",
                 "h:1 refuses the SASL login",
                 true,
             ),
-            (
-                Code::SSL,
-                "ssl://h:1/1: SSL alert: tlsv13 alert certificate required",
-                "service.key",
-                true,
-            ),
+            (mechanisms, "h:1 has no SASL login", true),
+            (&offered, "those it offers, SCRAM-SHA-256", true),
+            ("ssl://h:1/1: alert bad certificate: SSL alert number 42", "service.key", true),
+            ("h:1/1: Receive failed: Invalid response size 1157627904", "is no Kafka", true),
         ] {
-            let found = diagnose(Some(code), reason).unwrap();
-            assert!(found.text.contains(word), "{reason}: {}", found.text);
+            let found = diagnose(None, reason).unwrap();
+            assert!(found.text.contains(words), "{reason}: {}", found.text);
             assert_eq!(found.is_final, is_final, "{reason}");
         }
         assert_eq!(diagnose(Some(Code::AllBrokersDown), "1/1 brokers are down"), None);
+        assert_eq!(diagnose(None, verify).unwrap().unverified.as_deref(), Some("h:1"));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! Apache Kafka, through librdkafka.
 
+mod callbacks;
 pub mod client;
 pub mod consumer;
 pub mod diagnosis;

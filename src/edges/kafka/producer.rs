@@ -106,6 +106,12 @@ impl Producer {
         self.context().acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Whether the cluster refuses every record, so that there is no use in
+    /// sending more.
+    pub fn is_refused(&self) -> bool {
+        self.context().is_refused.load(Ordering::Relaxed)
+    }
+
     /// Why a record was refused by the cluster, the first time one was.
     pub fn first_failure(&self) -> Option<String> {
         self.context().first_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -134,8 +140,22 @@ impl Producer {
     fn explain(&self, error: &KafkaError) -> String {
         match self.inner.client().fatal_error() {
             Some((_, reason)) => reason,
-            None => describe(error),
+            None => explain(error),
         }
+    }
+}
+
+/// Why a record cannot be published, with the cure where there is one.
+fn explain(error: &KafkaError) -> String {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed) => {
+            "this login may not write to the topic; grant it WRITE".into()
+        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+            "the topic is not there any more".into()
+        }
+        _ => describe(error),
     }
 }
 
@@ -154,6 +174,7 @@ struct Deliveries {
     log: ClientLog,
     acknowledged: AtomicU64,
     first_failure: Mutex<Option<String>>,
+    is_refused: AtomicBool,
     away: AtomicBool,
 }
 
@@ -163,6 +184,7 @@ impl Deliveries {
             log: ClientLog::new(console),
             acknowledged: AtomicU64::new(0),
             first_failure: Mutex::new(None),
+            is_refused: AtomicBool::new(false),
             away: AtomicBool::new(false),
         }
     }
@@ -170,7 +192,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.show(facility, line);
+        self.log.observe(facility, line);
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}
@@ -195,17 +217,24 @@ impl ProducerContext for Deliveries {
                     self.log.forget();
                 }
             }
-            Err((error, _)) => {
-                let code = error.rdkafka_error_code();
-                let given_up =
-                    [Some(RDKafkaErrorCode::PurgeQueue), Some(RDKafkaErrorCode::PurgeInflight)];
-                if !given_up.contains(&code) {
-                    let mut first =
-                        self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    first.get_or_insert_with(|| describe(error));
-                }
-            }
+            Err((error, _)) => self.failed(error),
         }
+    }
+}
+
+impl Deliveries {
+    fn failed(&self, error: &KafkaError) {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            // Given up by ourselves.
+            Some(Code::PurgeQueue | Code::PurgeInflight) => return,
+            Some(
+                Code::TopicAuthorizationFailed | Code::UnknownTopic | Code::UnknownTopicOrPartition,
+            ) => self.is_refused.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| explain(error));
     }
 }
 

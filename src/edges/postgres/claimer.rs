@@ -83,7 +83,9 @@ impl Claimer {
         reports: &Sender<Report>,
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut client = None;
+        // Connected before the first request comes; if that fails, the request
+        // tries again and says why.
+        let mut client = runtime.block_on(connect(&self.settings, &self.application)).ok();
         while let Ok(mut request) = requests.recv() {
             let mut backoff = Backoff::default();
             let partitions = loop {

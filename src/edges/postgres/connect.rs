@@ -194,8 +194,12 @@ fn explain_refusal(error: &Error, settings: &PostgresSettings) -> ConnectError {
             "{server} has no connection left: close some or raise max_connections ({said})"
         )),
         code => {
-            let class = failure::classify_sqlstate(code);
-            ConnectError { message: format!("{server} does not let us in: {said}"), class }
+            let message = format!("{server} does not let us in: {said}");
+            match failure::classify_sqlstate(code) {
+                Class::Wait | Class::Closed => ConnectError::wait(message),
+                // There is no record yet that could be at fault.
+                Class::Record | Class::Stop => ConnectError::stop(message),
+            }
         }
     }
 }
@@ -256,6 +260,11 @@ fn explain_network(cause: &io::Error, settings: &PostgresSettings) -> ConnectErr
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             format!("{server} closed the connection at once: is it PostgreSQL that listens there?")
+        }
+        // The driver's words for a server that is not what target_session_attrs
+        // asks for: after a failover it may be.
+        io::ErrorKind::PermissionDenied if cause.to_string().starts_with("database ") => {
+            format!("no host of {server} is what target_session_attrs asks for ({cause})")
         }
         io::ErrorKind::PermissionDenied => return ConnectError::stop(format!("{server}: {cause}")),
         _ if cause.to_string().contains("lookup address") => format!(

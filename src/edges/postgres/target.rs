@@ -20,17 +20,6 @@ pub enum OnDuplicate {
     Reject,
 }
 
-impl OnDuplicate {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            OnDuplicate::Skip => "skip",
-            OnDuplicate::Update => "update",
-            OnDuplicate::Reject => "reject",
-        }
-    }
-}
-
 /// A column that rows fill.
 #[derive(Debug, Clone)]
 pub struct Column {

@@ -14,7 +14,8 @@ use tokio_postgres::{Client, CopyInSink, Error, SimpleQueryMessage, Statement};
 
 use super::ledger::{Ledger, Owner};
 use super::target::{OnDuplicate, Target};
-use crate::engine::batch::{Batch, DeadLetter};
+use crate::engine::batch::Batch;
+use crate::engine::record::DeadLetter;
 
 /// The server reads COPY data in pieces of this size.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -155,7 +155,7 @@ impl AtWork {
             };
             match tried {
                 Tried::Stored { rows, duplicates } => {
-                    self.report_stored(&batch, rows, duplicates);
+                    self.report_stored(batch, rows, duplicates);
                     return Ok(());
                 }
                 Tried::Fenced => {
@@ -164,15 +164,15 @@ impl AtWork {
                     if let Some((rows, duplicates)) = in_doubt
                         && self.look_up(&batch, &mut backoff).await? == Standing::Written
                     {
-                        self.report_stored(&batch, rows, duplicates);
+                        self.report_stored(batch, rows, duplicates);
                     } else {
-                        self.report_fate(&batch, Fate::Fenced);
+                        self.report_fate(batch, Fate::Fenced);
                     }
                     return Ok(());
                 }
                 Tried::PayloadsMissing => {
                     self.roll_back(&client).await;
-                    self.report_fate(&batch, Fate::PayloadsMissing);
+                    self.report_fate(batch, Fate::PayloadsMissing);
                     return Ok(());
                 }
                 Tried::NeedsStaging => {
@@ -185,11 +185,11 @@ impl AtWork {
                     match self.look_up(&batch, &mut backoff).await? {
                         Standing::NotYet => in_doubt = Some((rows, duplicates)),
                         Standing::Written => {
-                            self.report_stored(&batch, rows, duplicates);
+                            self.report_stored(batch, rows, duplicates);
                             return Ok(());
                         }
                         Standing::Fenced => {
-                            self.report_fate(&batch, Fate::Fenced);
+                            self.report_fate(batch, Fate::Fenced);
                             return Ok(());
                         }
                     }
@@ -344,19 +344,17 @@ impl AtWork {
         }
     }
 
-    fn report_stored(&self, batch: &Batch, rows: u64, duplicates: u64) {
+    fn report_stored(&self, batch: Batch, rows: u64, duplicates: u64) {
         let stored = Stored {
-            advances: batch.advances.clone(),
             rows,
             duplicates: duplicates + batch.repeated,
             rejected: batch.dead.len() as u64,
-            records: batch.records(),
         };
         self.report_fate(batch, Fate::Stored(stored));
     }
 
-    fn report_fate(&self, batch: &Batch, fate: Fate) {
-        self.report(Report::Batch { lane: self.lane, generation: batch.generation, fate });
+    fn report_fate(&self, batch: Batch, fate: Fate) {
+        self.report(Report::Batch { lane: self.lane, batch, fate });
     }
 
     fn report(&self, report: Report) {

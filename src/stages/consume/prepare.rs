@@ -10,7 +10,7 @@ use super::Args;
 use crate::cli::Context;
 use crate::config::{KafkaSettings, PostgresSettings};
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, OWN_PROPERTIES, Watermarks};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES, Watermarks};
 use crate::edges::postgres::claimer::{Claimer, Log, Request, refuse_shared_group};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
@@ -55,24 +55,28 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let kafka = context.kafka()?;
     refuse_own_properties(&kafka)?;
     let postgres = context.postgres()?;
+    let table = table(args)?;
+    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{table}"));
+    // First, so that it connects while the database is asked.
+    let config = client::client_config_over(&DEFAULTS, &kafka);
+    let joining = Joining::new(config, &group, &context.console)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
-            plan = plan(args, &postgres) => plan.map(Some),
+            plan = plan(args, table, group, &postgres) => plan.map(Some),
             () = context.stop.wait() => Ok(None),
         }
     })?;
     let Some(plan) = plan else { return Ok(None) };
     if !plan.target.unique_key && args.on_duplicate != OnDuplicate::Skip {
         return Err(Usage(format!(
-            "--on-duplicate {} needs a unique index on {} of table {}: create one, or leave the \
-             flag out",
-            args.on_duplicate.name(),
+            "only a unique index on {} of table {} can tell duplicates: create one, or leave \
+             --on-duplicate out",
             plan.target.key().name,
             plan.target.table
         ))
         .into());
     }
-    let consumer = match join(&kafka, &plan.owner, context) {
+    let consumer = match find_topic(&kafka, joining.on(&plan.owner.topic), &plan.owner, context) {
         Ok(consumer) => consumer,
         Err(_) if context.stop.requested() => return Ok(None),
         Err(error) => return Err(error),
@@ -95,14 +99,20 @@ fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
     }
 }
 
-async fn plan(args: &Args, postgres: &PostgresSettings) -> anyhow::Result<Plan> {
+fn table(args: &Args) -> anyhow::Result<Identifier> {
+    match &args.table {
+        Some(table) => Ok(table.clone()),
+        None => args.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg),
+    }
+}
+
+async fn plan(
+    args: &Args,
+    table: Identifier,
+    group: String,
+    postgres: &PostgresSettings,
+) -> anyhow::Result<Plan> {
     let client = connect(postgres, "orderctl consume").await?;
-    let table: Identifier = match &args.table {
-        Some(table) => table.clone(),
-        None => {
-            args.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg)?
-        }
-    };
     let found = target::find(&client, args.schema.as_ref(), &table)
         .await?
         .ok_or_else(|| no_such_table(args, &table))?;
@@ -118,7 +128,7 @@ async fn plan(args: &Args, postgres: &PostgresSettings) -> anyhow::Result<Plan> 
     };
     let target = target::shape(&client, &found, kind).await?;
     let owner = Owner {
-        group: args.group.clone().unwrap_or_else(|| format!("orderctl-{table}")),
+        group,
         topic: args.topic_name.clone().unwrap_or_else(|| kind.default_topic().into()),
         worker: worker_name(),
     };
@@ -149,9 +159,13 @@ fn worker_name() -> String {
     format!("{}:{}", host.trim(), std::process::id())
 }
 
-fn join(kafka: &KafkaSettings, owner: &Owner, context: &Context) -> anyhow::Result<Consumer> {
-    let config = client::client_config_over(&DEFAULTS, kafka);
-    let consumer = Consumer::new(config, &owner.group, &owner.topic, &context.console)?;
+/// Makes sure that the topic is there.
+fn find_topic(
+    kafka: &KafkaSettings,
+    consumer: Consumer,
+    owner: &Owner,
+    context: &Context,
+) -> anyhow::Result<Consumer> {
     let partitions = match consumer.partition_count(KAFKA_SHORT) {
         Ok(partitions) => partitions,
         // The probe finds out what is wrong with the connection and says it.
@@ -235,12 +249,7 @@ fn start_claimer(
 
 /// What Kafka has of each partition; none when the consumer is closed.
 fn logs(watermarks: &Watermarks, partitions: &[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>> {
-    let mut logs = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        match watermarks.of(*partition, KAFKA_TIMEOUT)? {
-            Some((first, end)) => logs.push((*partition, Log { first, end })),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(logs))
+    let Some(watermarks) = watermarks.of(partitions, KAFKA_TIMEOUT)? else { return Ok(None) };
+    let logs = watermarks.into_iter().map(|(first, end)| Log { first, end });
+    Ok(Some(partitions.iter().copied().zip(logs).collect()))
 }

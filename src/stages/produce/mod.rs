@@ -42,7 +42,7 @@ Examples:
   orderctl produce --kind movie-ticket --topic-name movie_app --interval 2s
   orderctl produce --seed 7 --num 100000 --inject dup=2%,malformed=1% --manifest m.json
   orderctl produce --source orders.jsonl
-  orderctl produce --source 'postgres:select * from orders where priority = ''high'''
+  orderctl produce --source \"postgres:select * from orders where priority = 'high'\"
   orderctl produce --num 5 --dry-run
 
 Exit status: 0 all acknowledged, 1 failed, 2 wrong usage, 3 some records of the source
@@ -187,15 +187,17 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let acknowledged = producer.acknowledged();
     let elapsed = started.elapsed();
     let report = Report::new(args.topic(), args.kind, seed, &tally, acknowledged, elapsed);
-    context.console.result(&report)?;
+    if tally.sent > 0 || published.is_ok() {
+        context.console.result(&report)?;
+    }
     published?;
     if acknowledged < tally.sent {
-        let interrupted = context.stop.requested() && producer.first_failure().is_none();
-        context.console.note(not_acknowledged(&producer, &tally, acknowledged));
-        if interrupted {
-            return Ok(Outcome::Interrupted);
+        let text = not_acknowledged(&producer, &tally, acknowledged);
+        if producer.first_failure().is_some() || !context.stop.requested() {
+            bail!("{text}");
         }
-        bail!("{} of {} events were not published", tally.sent - acknowledged, tally.sent);
+        context.console.note(text);
+        return Ok(Outcome::Interrupted);
     }
     conclude(args, seed, &tally, manifest, context)
 }
@@ -279,7 +281,7 @@ fn progress(args: &Args, context: &Context) -> ProgressBar {
 fn not_acknowledged(producer: &Producer, tally: &Tally, acknowledged: u64) -> String {
     let reason = producer.first_failure().or_else(|| producer.away());
     format!(
-        "{} of {} events were not acknowledged and may or may not have arrived{}",
+        "{} of {} events were not acknowledged{}",
         tally.sent - acknowledged,
         tally.sent,
         reason.map(|reason| format!(": {reason}")).unwrap_or_default()

@@ -66,13 +66,14 @@ impl Run<'_> {
         let started = Instant::now();
         let mut record = Record::default();
         while !self.is_stopped() {
-            let mark = match source.next(&mut record, self.stop)? {
+            let mark = match source.next(&mut record)? {
                 Next::Ready(mark) => mark,
                 Next::Invalid { place, reject } => {
                     self.reject(&place, &reject);
                     continue;
                 }
-                Next::End | Next::Stopped => break,
+                Next::Nothing if !self.stop.requested() && self.attend() => continue,
+                Next::Nothing | Next::End => break,
             };
             if !self.wait_for_turn(started) {
                 break;
@@ -118,9 +119,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Looked at now and then only: it takes a lock.
+    /// Whether to send no more. Looked at now and then only: it takes a lock.
     fn is_stopped(&self) -> bool {
-        self.tally.sent.is_multiple_of(RECORDS_A_LOOK) && self.stop.requested()
+        let is_refused = match &self.sink {
+            Sink::Topic(producer) => producer.is_refused(),
+            Sink::Stdout(_) => false,
+        };
+        is_refused || (self.tally.sent.is_multiple_of(RECORDS_A_LOOK) && self.stop.requested())
     }
 
     /// Waits until the next record is due; false when a stop came first.
@@ -133,21 +138,26 @@ impl Run<'_> {
             if left < Duration::from_millis(1) {
                 return !self.stop.requested();
             }
-            match &mut self.sink {
-                Sink::Topic(producer) => {
-                    producer.poll(Duration::ZERO);
-                    self.bar.set_position(producer.acknowledged());
-                    look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
-                }
-                Sink::Stdout(out) => {
-                    if out.flush().is_err() {
-                        return false;
-                    }
-                }
+            if !self.attend() {
+                return false;
             }
             if self.stop.wait_for(left.min(Duration::from_millis(100))) {
                 return false;
             }
+        }
+    }
+
+    /// Does what is to be done while there is nothing to send; false when nobody
+    /// reads standard output any more.
+    fn attend(&mut self) -> bool {
+        match &mut self.sink {
+            Sink::Topic(producer) => {
+                producer.poll(Duration::ZERO);
+                self.bar.set_position(producer.acknowledged());
+                look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+                true
+            }
+            Sink::Stdout(out) => out.flush().is_ok(),
         }
     }
 

@@ -15,10 +15,11 @@ use crate::edges::postgres::runtime;
 use crate::edges::postgres::source::rows_as_json;
 use crate::error::Usage;
 use crate::events::{Kind, Reject};
-use crate::stop::Stop;
 
 /// How many lines or rows are read ahead.
 const READ_AHEAD: usize = 1024;
+/// How long a source may keep us from everything else.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -104,8 +105,8 @@ pub enum Next {
     },
     /// There are no more.
     End,
-    /// A stop was requested while waiting for it.
-    Stopped,
+    /// Nothing for now: ask again.
+    Nothing,
 }
 
 /// An open source.
@@ -121,10 +122,10 @@ impl Source {
     ///
     /// # Errors
     /// When the source breaks off.
-    pub fn next(&mut self, record: &mut Record, stop: &Stop) -> anyhow::Result<Next> {
+    pub fn next(&mut self, record: &mut Record) -> anyhow::Result<Next> {
         match self {
             Source::Generated(events) => Ok(events.next(record).map_or(Next::End, Next::Ready)),
-            Source::Read(input) => input.next(record, stop),
+            Source::Read(input) => input.next(record),
         }
     }
 }
@@ -146,17 +147,14 @@ struct Item {
 }
 
 impl Input {
-    fn next(&mut self, record: &mut Record, stop: &Stop) -> anyhow::Result<Next> {
+    fn next(&mut self, record: &mut Record) -> anyhow::Result<Next> {
         if self.left == 0 {
             return Ok(Next::End);
         }
-        let item = loop {
-            match self.items.recv_timeout(Duration::from_millis(100)) {
-                Ok(item) => break item?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
-                Err(RecvTimeoutError::Timeout) if stop.requested() => return Ok(Next::Stopped),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
+        let item = match self.items.recv_timeout(PATIENCE) {
+            Ok(item) => item?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
+            Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
         };
         self.left -= 1;
         record.payload = item.payload;
@@ -312,7 +310,7 @@ mod tests {
         let mut found = Vec::new();
         loop {
             let mut record = Record::default();
-            match source.next(&mut record, &Stop::manual()).unwrap() {
+            match source.next(&mut record).unwrap() {
                 Next::End => return found,
                 next => found.push((next, record)),
             }
@@ -353,13 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_source_does_not_keep_us_from_stopping() {
+    fn a_silent_source_does_not_keep_us_waiting() {
         let (silent, items) = sync_channel(1);
         let mut input = Input { kind: Kind::User, raw: false, left: 1, unit: "line", items };
-        let stop = Stop::manual();
-        stop.request();
-        assert_eq!(input.next(&mut Record::default(), &stop).unwrap(), Next::Stopped);
+        assert_eq!(input.next(&mut Record::default()).unwrap(), Next::Nothing);
         drop(silent);
+        assert_eq!(input.next(&mut Record::default()).unwrap(), Next::End);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Positions that Kafka no longer has.
 
-use crate::support::{Run, Sandbox, kafka, order, orders};
+use std::time::Duration;
+
+use crate::support::{Run, Sandbox, eventually, kafka, order, orders};
 
 /// Ten records stored, ten more published, and of those the first five removed.
 fn with_loss(name: &str) -> Sandbox {
@@ -64,6 +66,8 @@ fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     sandbox.publish(&[order("1"), bad.clone(), order("2")]);
     sandbox.store("orders").finish().code(3);
     kafka().delete_topic(&sandbox.topic);
+    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
+    eventually("the topic is gone", Duration::from_secs(30), is_gone);
     let sandbox = sandbox.with_topic(1);
     sandbox.publish(&[order("3"), bad]);
     let stopped = sandbox.store("orders").finish().code(1);

@@ -65,6 +65,15 @@ impl Kafka {
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
     }
 
+    /// Deletes a topic.
+    pub fn delete_topic(self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let deleted = block_on(admin.delete_topics(&[topic], &options));
+        let results = deleted.expect("an answer from the broker");
+        assert!(results.iter().all(Result::is_ok), "delete {topic}: {results:?}");
+    }
+
     /// Produces records in order and waits for every acknowledgement.
     pub fn produce<'a>(self, topic: &str, records: impl IntoIterator<Item = Raw<'a>>) {
         let producer: ThreadedProducer<DefaultProducerContext> = self
@@ -129,15 +138,6 @@ impl Kafka {
         let removed = block_on(admin.delete_records(&list, &options)).expect("an answer");
         assert!(removed.elements().iter().all(|one| one.error().is_ok()), "{removed:?}");
         assert_eq!(self.watermarks(topic, 0).0, offset);
-    }
-
-    /// Deletes a topic and waits until it is gone.
-    pub fn delete_topic(self, topic: &str) {
-        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
-        let deleted = block_on(admin.delete_topics(&[topic], &options)).expect("an answer");
-        assert!(deleted.iter().all(Result::is_ok), "delete {topic}: {deleted:?}");
-        super::eventually("the topic is gone", LIMIT, || self.partitions(topic) == 0);
     }
 
     /// The first and the next offset of a partition.

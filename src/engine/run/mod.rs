@@ -1,13 +1,16 @@
 //! The loop: polls, decodes, fills batches, hands them to writers, and follows
 //! the group's rebalances.
 
+mod assignment;
+mod reports;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::batch::Bounds;
 use super::lanes::{Lane, Partition, take};
-use super::report::{Claimed, Fate, Report, Stored};
+use super::report::Report;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::claimer::Request;
 use crate::edges::postgres::target::Target;
@@ -346,133 +349,8 @@ impl Loop<'_> {
         Ok(())
     }
 
-    fn take_reports(&mut self) -> anyhow::Result<()> {
-        while let Ok(report) = self.parts.reports.try_recv() {
-            self.take_report(report)?;
-        }
-        Ok(())
-    }
-
-    fn take_report(&mut self, report: Report) -> anyhow::Result<()> {
-        match report {
-            Report::Claimed(claimed) if claimed.generation == self.generation => {
-                self.begin_reading(&claimed)
-            }
-            // Of an assignment that is over.
-            Report::Claimed(_) => Ok(()),
-            Report::Batch { lane, generation, fate } => self.take_fate(lane, generation, fate),
-            Report::Waiting { why } => {
-                self.note_waiting(&why);
-                Ok(())
-            }
-            Report::Failed(error) => Err(error),
-        }
-    }
-
-    fn take_fate(&mut self, lane: usize, generation: u64, fate: Fate) -> anyhow::Result<()> {
-        let is_current = generation == self.generation;
-        let lane = &mut self.lanes[lane];
-        lane.in_flight -= 1;
-        match fate {
-            Fate::Stored(stored) => {
-                if is_current {
-                    lane.pending -= stored.records;
-                }
-                self.count(&stored);
-                Ok(())
-            }
-            Fate::Fenced | Fate::PayloadsMissing if !is_current => Ok(()),
-            Fate::Fenced => self.rejoin(),
-            Fate::PayloadsMissing => {
-                self.parts.keep_payloads = true;
-                self.rejoin()
-            }
-        }
-    }
-
-    fn count(&mut self, stored: &Stored) {
-        self.totals.read += stored.records;
-        self.totals.stored += stored.rows;
-        self.totals.duplicates += stored.duplicates;
-        self.totals.rejected += stored.rejected;
-        self.totals.batches += 1;
-        self.unshown.extend(stored.advances.iter().map(|one| (one.partition, one.to)));
-        if std::mem::take(&mut self.waiting) {
-            (self.progress)(Progress::Resumed);
-        }
-    }
-
-    fn note_waiting(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.waiting, true) {
-            (self.progress)(Progress::Waiting(why));
-        }
-    }
-
     fn show_positions(&mut self) {
         self.shown_at = Instant::now();
         self.parts.consumer.show_positions(std::mem::take(&mut self.unshown).into_iter());
-    }
-
-    /// Asks for the watermarks and positions of partitions just assigned; they
-    /// are read when the answer comes.
-    fn claim(&mut self, partitions: Vec<i32>) -> anyhow::Result<()> {
-        self.let_go();
-        let request = Request { generation: self.generation, partitions };
-        // A claimer that has ended reported why.
-        let _ = self.parts.claims.send(request);
-        Ok(())
-    }
-
-    fn begin_reading(&mut self, claimed: &Claimed) -> anyhow::Result<()> {
-        let lanes = self.lanes.len();
-        for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
-            let partition =
-                Partition { claim: *claim, lane: number % lanes, end: *end, at_end: false };
-            self.partitions.insert(claim.partition, partition);
-        }
-        self.phase = Phase::Reading;
-        self.last_record = Instant::now();
-        // A partition that was paused when it was taken away is paused still.
-        self.paused = false;
-        self.parts.consumer.resume(self.partitions.keys().copied())?;
-        let positions = claimed.partitions.iter();
-        self.parts.consumer.assign(positions.map(|(claim, _)| (claim.partition, claim.next_offset)))
-    }
-
-    /// Gives the partitions back, after a bounded wait for the batches that are
-    /// being written: the next owner would wait for them anyway.
-    fn give_back(&mut self) -> anyhow::Result<()> {
-        self.let_go();
-        self.finish_in_flight()?;
-        self.show_positions();
-        self.parts.consumer.unassign()
-    }
-
-    /// Drops what was read and not handed over, and gives up the partitions.
-    fn let_go(&mut self) {
-        self.generation += 1;
-        self.phase = Phase::Joining;
-        self.partitions.clear();
-        for lane in &mut self.lanes {
-            lane.begin(self.generation);
-        }
-    }
-
-    /// Leaves the group and joins anew: the ledger says where to go on.
-    fn rejoin(&mut self) -> anyhow::Result<()> {
-        self.let_go();
-        self.parts.consumer.rejoin()
-    }
-
-    fn finish_in_flight(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + GRACE;
-        while self.lanes.iter().any(|lane| lane.in_flight > 0) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.parts.reports.recv_timeout(left) {
-                Ok(report) => self.take_report(report)?,
-                Err(_) => break,
-            }
-        }
-        Ok(())
     }
 }

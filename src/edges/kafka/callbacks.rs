@@ -1,0 +1,109 @@
+//! What librdkafka calls back with, collected for the one thread that polls.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::client::ClientLog;
+use super::consumer::Happening;
+use crate::console::Console;
+
+/// Collects what librdkafka calls back with.
+#[derive(Debug)]
+pub(super) struct Callbacks {
+    /// What went wrong last, and the log.
+    pub log: ClientLog,
+    /// Rebalances in the order they came.
+    pub rebalances: Mutex<VecDeque<Happening>>,
+    /// After the last recorded offset of each partition, from the statistics.
+    pub ends: Mutex<BTreeMap<i32, i64>>,
+    /// Set when nobody polls any more.
+    pub closing: AtomicBool,
+}
+
+impl Callbacks {
+    /// With nothing collected yet.
+    pub fn new(console: &Console) -> Callbacks {
+        Callbacks {
+            log: ClientLog::new(console),
+            rebalances: Mutex::default(),
+            ends: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.observe(facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(ends) = ends_in_statistics(statistics) {
+            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.remember(&error, reason);
+    }
+}
+
+impl ConsumerContext for Callbacks {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let event = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let numbers = partitions.elements().iter().map(|one| one.partition()).collect();
+                Happening::Assigned(numbers)
+            }
+            _ => Happening::Revoked,
+        };
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody polls any more, and the client waits for this answer.
+            let _ = consumer.unassign();
+            return;
+        }
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+fn ends_in_statistics(statistics: &[u8]) -> Option<BTreeMap<i32, i64>> {
+    let statistics: serde_json::Value = serde_json::from_slice(statistics).ok()?;
+    let mut ends = BTreeMap::new();
+    for topic in statistics.get("topics")?.as_object()?.values() {
+        for (number, partition) in topic.get("partitions")?.as_object()? {
+            let end = partition.get("hi_offset").and_then(serde_json::Value::as_i64);
+            if let (Ok(number), Some(end)) = (number.parse::<i32>(), end)
+                && number >= 0
+                && end >= 0
+            {
+                ends.insert(number, end);
+            }
+        }
+    }
+    Some(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_read_from_the_statistics_and_internal_partitions_left_out() {
+        let statistics = br#"{"topics":{"t":{"partitions":{
+            "0":{"hi_offset":12},"1":{"hi_offset":-1001},"-1":{"hi_offset":5}}}}}"#;
+        assert_eq!(ends_in_statistics(statistics), Some(BTreeMap::from([(0, 12)])));
+    }
+}

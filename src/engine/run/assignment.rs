@@ -1,0 +1,73 @@
+//! Following the group's rebalances: partitions are claimed, read and given back.
+
+use std::time::Instant;
+
+use super::{GRACE, Loop, Phase};
+use crate::edges::postgres::claimer::Request;
+use crate::engine::lanes::Partition;
+use crate::engine::report::Claimed;
+
+impl Loop<'_> {
+    /// Asks for the watermarks and positions of partitions just assigned; they
+    /// are read when the answer comes.
+    pub(super) fn claim(&mut self, partitions: Vec<i32>) -> anyhow::Result<()> {
+        self.let_go();
+        let request = Request { generation: self.generation, partitions };
+        // A claimer that has ended reported why.
+        let _ = self.parts.claims.send(request);
+        Ok(())
+    }
+
+    pub(super) fn begin_reading(&mut self, claimed: &Claimed) -> anyhow::Result<()> {
+        let lanes = self.lanes.len();
+        for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
+            let partition =
+                Partition { claim: *claim, lane: number % lanes, end: *end, at_end: false };
+            self.partitions.insert(claim.partition, partition);
+        }
+        self.phase = Phase::Reading;
+        self.last_record = Instant::now();
+        // A partition that was paused when it was taken away is paused still.
+        self.paused = false;
+        self.parts.consumer.resume(self.partitions.keys().copied())?;
+        let positions = claimed.partitions.iter();
+        self.parts.consumer.assign(positions.map(|(claim, _)| (claim.partition, claim.next_offset)))
+    }
+
+    /// Gives the partitions back, after a bounded wait for the batches that are
+    /// being written: the next owner would wait for them anyway.
+    pub(super) fn give_back(&mut self) -> anyhow::Result<()> {
+        self.let_go();
+        self.finish_in_flight()?;
+        self.show_positions();
+        self.parts.consumer.unassign()
+    }
+
+    /// Drops what was read and not handed over, and gives up the partitions.
+    fn let_go(&mut self) {
+        self.generation += 1;
+        self.phase = Phase::Joining;
+        self.partitions.clear();
+        for lane in &mut self.lanes {
+            lane.begin(self.generation);
+        }
+    }
+
+    /// Leaves the group and joins anew: the ledger says where to go on.
+    pub(super) fn rejoin(&mut self) -> anyhow::Result<()> {
+        self.let_go();
+        self.parts.consumer.rejoin()
+    }
+
+    pub(super) fn finish_in_flight(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + GRACE;
+        while self.lanes.iter().any(|lane| lane.in_flight > 0) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.parts.reports.recv_timeout(left) {
+                Ok(report) => self.take_report(report)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Taking in what the writers and the claimer report.
+
+use super::{Loop, Progress};
+use crate::engine::batch::Batch;
+use crate::engine::report::{Fate, Report, Stored};
+
+impl Loop<'_> {
+    pub(super) fn take_reports(&mut self) -> anyhow::Result<()> {
+        while let Ok(report) = self.parts.reports.try_recv() {
+            self.take_report(report)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_report(&mut self, report: Report) -> anyhow::Result<()> {
+        match report {
+            Report::Claimed(claimed) if claimed.generation == self.generation => {
+                self.begin_reading(&claimed)
+            }
+            // Of an assignment that is over.
+            Report::Claimed(_) => Ok(()),
+            Report::Batch { lane, batch, fate } => self.take_fate(lane, batch, fate),
+            Report::Waiting { why } => {
+                self.note_waiting(&why);
+                Ok(())
+            }
+            Report::Failed(error) => Err(error),
+        }
+    }
+
+    fn take_fate(&mut self, lane: usize, batch: Batch, fate: Fate) -> anyhow::Result<()> {
+        let is_current = batch.generation == self.generation;
+        if let Fate::Stored(stored) = &fate {
+            self.count(&batch, stored);
+            if is_current {
+                self.lanes[lane].pending -= batch.records();
+            }
+        }
+        self.lanes[lane].take_back(batch);
+        match fate {
+            Fate::Stored(_) => Ok(()),
+            // Of an assignment that is over.
+            _ if !is_current => Ok(()),
+            Fate::Fenced => self.rejoin(),
+            Fate::PayloadsMissing => {
+                self.parts.keep_payloads = true;
+                self.rejoin()
+            }
+        }
+    }
+
+    fn count(&mut self, batch: &Batch, stored: &Stored) {
+        self.totals.read += batch.records();
+        self.totals.stored += stored.rows;
+        self.totals.duplicates += stored.duplicates;
+        self.totals.rejected += stored.rejected;
+        self.totals.batches += 1;
+        self.unshown.extend(batch.advances.iter().map(|one| (one.partition, one.to)));
+        if std::mem::take(&mut self.waiting) {
+            (self.progress)(Progress::Resumed);
+        }
+    }
+
+    pub(super) fn note_waiting(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.waiting, true) {
+            (self.progress)(Progress::Waiting(why));
+        }
+    }
+}
