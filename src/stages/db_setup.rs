@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::edges::postgres::create::IdType;
 use crate::edges::postgres::setup::{self, Ready, Wanted};
-use crate::edges::postgres::{Identifier, runtime};
+use crate::edges::postgres::{Identifier, Target, runtime};
 use crate::error::Outcome;
 use crate::events::Kind;
 
@@ -99,11 +99,16 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let Some(ready) = ready else { return Ok(Outcome::Interrupted) };
     context.console.result(&Summary::of(&ready))?;
     if !ready.target.unique_key {
-        context.console.note(format!(
-            "note: {} has no unique index on {}, so a duplicate id cannot be told and is stored",
-            ready.target.table,
-            ready.target.key().name
-        ));
+        context.console.note(no_unique_key(&ready.target));
     }
     Ok(Outcome::Done)
+}
+
+/// What to say of a table whose id column is not unique.
+pub fn no_unique_key(target: &Target) -> String {
+    format!(
+        "note: {} has no unique index on {}, so a duplicate id cannot be told and is stored",
+        target.table,
+        target.key().name
+    )
 }

@@ -2,6 +2,9 @@
 
 mod auth_setup;
 mod connections;
+mod consume;
+mod db_setup;
+mod exactly_once;
 mod produce;
 mod stack;
 mod support;

@@ -86,44 +86,32 @@ impl Claimer {
         // Connected before the first request comes; if that fails, the request
         // tries again and says why.
         let mut client = runtime.block_on(connect(&self.settings, &self.application)).ok();
-        let mut backoff = Backoff::default();
-        while let Ok(request) = requests.recv() {
-            let logs = loop {
-                match logs(&request.partitions) {
-                    Ok(Some(logs)) => break logs,
+        while let Ok(mut request) = requests.recv() {
+            let mut backoff = Backoff::default();
+            let partitions = loop {
+                // Claims of an assignment that is over would fence the new owner.
+                while let Ok(newer) = requests.try_recv() {
+                    request = newer;
+                }
+                let tried = match logs(&request.partitions) {
+                    Ok(Some(logs)) => runtime.block_on(self.try_once(&mut client, &logs)),
                     Ok(None) => return Ok(()),
-                    Err(error) => {
+                    Err(error) => Err(Trouble::Passing(format!("{error:#}"))),
+                };
+                match tried {
+                    Ok(partitions) => break partitions,
+                    Err(Trouble::ForGood(error)) => return Err(error),
+                    Err(Trouble::Passing(why)) => {
                         // The receiver is gone only when the run has ended already.
-                        let _ = reports.send(Report::Waiting { why: format!("{error:#}") });
+                        let _ = reports.send(Report::Waiting { why });
                         runtime.block_on(backoff.wait());
                     }
                 }
             };
-            let taken = runtime.block_on(self.take_over(&mut client, &logs, reports));
-            let claimed = Claimed { generation: request.generation, partitions: taken? };
+            let claimed = Claimed { generation: request.generation, partitions };
             let _ = reports.send(Report::Claimed(claimed));
         }
         Ok(())
-    }
-
-    async fn take_over(
-        &self,
-        client: &mut Option<Client>,
-        logs: &[(i32, Log)],
-        reports: &Sender<Report>,
-    ) -> anyhow::Result<Vec<(Claim, i64)>> {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.try_once(client, logs).await {
-                Ok(claims) => return Ok(claims),
-                Err(Trouble::ForGood(error)) => return Err(error),
-                Err(Trouble::Passing(why)) => {
-                    *client = None;
-                    let _ = reports.send(Report::Waiting { why });
-                    backoff.wait().await;
-                }
-            }
-        }
     }
 
     async fn try_once(
@@ -213,7 +201,7 @@ enum Trouble {
 fn trouble(error: tokio_postgres::Error) -> Trouble {
     let waits_for_a_batch = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
     match failure::classify(&error) {
-        Class::Wait => Trouble::Passing(failure::describe(&error)),
+        Class::Wait | Class::Closed => Trouble::Passing(failure::describe(&error)),
         _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error)),
         _ => Trouble::ForGood(anyhow::anyhow!(
             "cannot take partitions over in the ledger: {}",

@@ -60,9 +60,7 @@ impl ColumnType {
             "int2" => ColumnType::Int2,
             "int4" => ColumnType::Int4,
             "int8" => ColumnType::Int8,
-            "numeric" => ColumnType::Numeric {
-                whole_digits_max: bound.map(|both| (both >> 16).saturating_sub(both & 0x7ff)),
-            },
+            "numeric" => ColumnType::Numeric { whole_digits_max: bound.map(whole_digits) },
             "uuid" => ColumnType::Uuid,
             "date" => ColumnType::Date,
             "timestamp" | "timestamptz" => ColumnType::Timestamp,
@@ -92,6 +90,13 @@ impl ColumnType {
     }
 }
 
+/// p minus s of the modifier of `numeric(p,s)`: p above 16 bits, s in 11 bits
+/// with sign, for it may be below zero or above p.
+fn whole_digits(modifier: usize) -> usize {
+    let scale = ((modifier & 0x7ff) as isize ^ 1024) - 1024;
+    (modifier >> 16).saturating_add_signed(-scale)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +111,11 @@ mod tests {
         assert_eq!(typed("varchar", -1), ColumnType::Text { chars_max: None });
         let five_two = ((5 << 16) | 2) + 4;
         assert_eq!(typed("numeric", five_two), ColumnType::Numeric { whole_digits_max: Some(3) });
+        let three_minus_two = ((3 << 16) | (-2 & 0x7ff)) + 4;
+        let five = ColumnType::Numeric { whole_digits_max: Some(5) };
+        assert_eq!(typed("numeric", three_minus_two), five);
+        let two_four = ((2 << 16) | 4) + 4;
+        assert_eq!(typed("numeric", two_four), ColumnType::Numeric { whole_digits_max: Some(0) });
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub enum Class {
     Stop,
 }
 
+/// As an SQL condition on `sqlstate`: whether it is of [`Class::Record`].
+pub const IS_RECORD_SQL: &str =
+    "sqlstate ~ '^(22|23|44|P0)' and sqlstate <> '22P04' or sqlstate in ('54000', '54001')";
+
 /// The class of an error of a connection that was up.
 pub fn classify(error: &Error) -> Class {
     if let Some(code) = error.code() {

@@ -169,7 +169,7 @@ async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, 
     let insert = insert_sql(target, destination.on_duplicate);
     client.batch_execute("savepoint orderctl").await?;
     let staged = count(client, STAGE).await?;
-    let rows = match client.execute_typed(&insert, &[]).await {
+    let rows = match insert_all(client, &insert).await {
         Ok(rows) => rows,
         Err(error) if failure::classify(&error) == Class::Record => {
             client.batch_execute("rollback to savepoint orderctl").await?;
@@ -183,6 +183,14 @@ async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, 
         duplicates = staged.saturating_sub(rows + refused.len() as u64);
     }
     Ok(Moved { rows, duplicates, refused })
+}
+
+/// Inserts all rows and has the server check what it would check at the commit,
+/// while a refusal can still be undone.
+async fn insert_all(client: &Client, insert: &str) -> Result<u64, Error> {
+    let rows = client.execute_typed(insert, &[]).await?;
+    client.batch_execute("set constraints all immediate").await?;
+    Ok(rows)
 }
 
 fn insert_sql(target: &Target, on_duplicate: OnDuplicate) -> String {
@@ -249,16 +257,18 @@ async fn insert_one_by_one(
                get diagnostics touched = row_count;
                stored := stored + touched;
              exception when others then
-               if sqlstate !~ '^2[23]' then raise; end if;
+               if not ({is_record}) then raise; end if;
                get stacked diagnostics what = message_text, col = column_name;
                insert into {REFUSED} values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
              end;
            end loop;
            insert into {REFUSED} values (-1, stored::text, '');
-         end"
+         end",
+        is_record = failure::IS_RECORD_SQL
     );
     let script = format!(
-        "create temporary table orderctl_refused
+        "set constraints all immediate;
+         create temporary table orderctl_refused
            (orderctl_row int4, what text, col text) on commit drop;
          create index on {STAGE} (orderctl_row);
          do {}",

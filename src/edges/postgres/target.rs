@@ -196,7 +196,7 @@ async fn describe(client: &Client, oid: u32) -> anyhow::Result<Vec<Described>> {
             case when t.typtype = 'd' then t.typtypmod else a.atttypmod end,
             array(select e.enumlabel::text from pg_catalog.pg_enum e
                 where e.enumtypid = b.oid order by e.enumsortorder),
-            pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(b.oid, null),
+            pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(b.oid, -1),
             a.attnotnull or t.typnotnull,
             a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
             a.attgenerated <> '', t.typtype = 'd'

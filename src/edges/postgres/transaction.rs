@@ -22,6 +22,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Signature, flags and extension length of COPY BINARY.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: i16 = -1;
+/// The beginning of the year 10000, in milliseconds since 1970.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 /// Where batches go: everything that stays the same from one to the next.
 #[derive(Debug, Clone)]
@@ -96,7 +98,8 @@ impl Destination {
         Ok(Begun::Ours(Open { client: Arc::clone(client), copy: copy? }))
     }
 
-    /// Stores dead letters.
+    /// Stores dead letters. One that is there already, because the user had the
+    /// topic read again, stays as it is.
     ///
     /// # Errors
     /// Whatever the server says.
@@ -111,12 +114,13 @@ impl Destination {
                  to_timestamp(d.time_ms / 1000.0), d.key, d.payload, d.field, d.reason
              from unnest($5::int4[], $6::int8[], $7::int8[], $8::bytea[], $9::bytea[],
                  $10::text[], $11::text[])
-                 as d (partition, \"offset\", time_ms, key, payload, field, reason)",
+                 as d (partition, \"offset\", time_ms, key, payload, field, reason)
+             on conflict do nothing",
             self.ledger.table("dead_letter")
         );
         let partitions: Vec<i32> = dead.iter().map(|letter| letter.partition).collect();
         let offsets: Vec<i64> = dead.iter().map(|letter| letter.offset).collect();
-        let times: Vec<Option<i64>> = dead.iter().map(|letter| letter.time_ms).collect();
+        let times: Vec<Option<i64>> = dead.iter().map(storable_time).collect();
         let keys: Vec<Option<&[u8]>> = dead.iter().map(|letter| letter.key.as_deref()).collect();
         let payloads: Vec<Option<&[u8]>> =
             dead.iter().map(|letter| letter.payload.as_deref()).collect();
@@ -138,6 +142,12 @@ impl Destination {
         ];
         client.execute_typed(&sql, &parameters).await.map(|_| ())
     }
+}
+
+/// The record's time, unless no clock was ever that wrong: a producer may write
+/// any number, and the server's timestamps end before it.
+fn storable_time(letter: &DeadLetter) -> Option<i64> {
+    letter.time_ms.filter(|time_ms| (0..YEAR_10000_MS).contains(time_ms))
 }
 
 /// Text that PostgreSQL can hold: it has no NUL.

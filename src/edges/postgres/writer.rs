@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::connect::connect;
 use super::failure::{self, Class};
@@ -138,6 +139,8 @@ impl AtWork {
     async fn write(&mut self, mut batch: Batch, mut begun: Option<Begun>) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         let mut must_stage = self.staged_left > 0;
+        // What was sent with a COMMIT whose outcome is not known yet.
+        let mut in_doubt = None;
         self.staged_left = self.staged_left.saturating_sub(1);
         loop {
             let client = self.client(&mut backoff).await?;
@@ -157,7 +160,14 @@ impl AtWork {
                 }
                 Tried::Fenced => {
                     self.roll_back(&client).await;
-                    self.report_fate(batch, Fate::Fenced);
+                    // Our own COMMIT may have come through after we looked.
+                    if let Some((rows, duplicates)) = in_doubt
+                        && self.look_up(&batch, &mut backoff).await? == Standing::Written
+                    {
+                        self.report_stored(batch, rows, duplicates);
+                    } else {
+                        self.report_fate(batch, Fate::Fenced);
+                    }
                     return Ok(());
                 }
                 Tried::PayloadsMissing => {
@@ -173,7 +183,7 @@ impl AtWork {
                 Tried::Broken { error, rows, duplicates } => {
                     self.wait_out(&error, &mut backoff).await?;
                     match self.look_up(&batch, &mut backoff).await? {
-                        Standing::NotYet => {}
+                        Standing::NotYet => in_doubt = Some((rows, duplicates)),
                         Standing::Written => {
                             self.report_stored(batch, rows, duplicates);
                             return Ok(());
@@ -221,7 +231,8 @@ impl AtWork {
             }
             Ended::Unknown(error) => {
                 self.upcoming = next.map(|next| (next, None));
-                broken(error, batch)
+                // A constraint that is checked at the commit refuses rows there.
+                refused_or_broken(error, batch)
             }
         }
     }
@@ -270,13 +281,38 @@ impl AtWork {
         backoff: &mut Backoff,
     ) -> anyhow::Result<()> {
         self.client = None;
-        if failure::classify(error) == Class::Stop {
-            let target = self.destination.target.quoted();
-            anyhow::bail!("cannot write to table {target}: {}", failure::describe(error));
+        match failure::classify(error) {
+            Class::Wait | Class::Closed => {
+                self.report(Report::Waiting { why: failure::describe(error) });
+                backoff.wait().await;
+                Ok(())
+            }
+            // No row is at fault where staging finds none.
+            Class::Record | Class::Stop => anyhow::bail!(
+                "cannot write to table {}: {}{}",
+                self.destination.target.quoted(),
+                failure::describe(error),
+                self.cure(error)
+            ),
         }
-        self.report(Report::Waiting { why: failure::describe(error) });
-        backoff.wait().await;
-        Ok(())
+    }
+
+    /// What helps against an error that stops the run, when that is known.
+    fn cure(&self, error: &tokio_postgres::Error) -> String {
+        let Destination { target, ledger, .. } = &*self.destination;
+        match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => format!(
+                "; the owner can `grant select, insert, update on {} to {}`, and the same on all \
+                 tables in schema {} for the ledger",
+                target.quoted(),
+                self.settings.user.as_deref().unwrap_or("this role"),
+                ledger.schema.quoted()
+            ),
+            Some(&SqlState::UNDEFINED_TABLE) => {
+                "; was it dropped? create it again with `orderctl db-setup`".to_owned()
+            }
+            _ => String::new(),
+        }
     }
 
     /// What the ledger says of a batch whose outcome is unknown.

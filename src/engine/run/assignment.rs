@@ -26,7 +26,10 @@ impl Loop<'_> {
             self.partitions.insert(claim.partition, partition);
         }
         self.phase = Phase::Reading;
+        self.last_record = Instant::now();
+        // A partition that was paused when it was taken away is paused still.
         self.paused = false;
+        self.parts.consumer.resume(self.partitions.keys().copied())?;
         let positions = claimed.partitions.iter();
         self.parts.consumer.assign(positions.map(|(claim, _)| (claim.partition, claim.next_offset)))
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use crate::cli::Context;
+use crate::config::args::parse_topic_name;
 use crate::config::duration;
 use crate::console::Console;
 use crate::edges::postgres::claimer::OnDataLoss;
@@ -16,6 +17,7 @@ use crate::engine::batch::Bounds;
 use crate::engine::run::{self, Ending, Options, Progress, Totals};
 use crate::error::Outcome;
 use crate::events::Kind;
+use crate::stages::db_setup;
 
 pub use summary::Summary;
 
@@ -51,7 +53,7 @@ pub struct Args {
     pub kind: Option<Kind>,
 
     /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
     pub topic_name: Option<String>,
 
     /// Consumer group [default: orderctl-TABLE]
@@ -71,7 +73,7 @@ pub struct Args {
     pub until_end: bool,
 
     /// Exit after so many records
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_messages: Option<u64>,
 
     /// Exit when no record came for so long, as in 30s
@@ -79,11 +81,11 @@ pub struct Args {
     pub idle_exit: Option<Duration>,
 
     /// Database connections that write side by side
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=32))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub writers: u16,
 
     /// Most records in one transaction
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_rows: u32,
 }
 
@@ -130,6 +132,9 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
         plan.target.quoted(),
         plan.owner.group
     ));
+    if !plan.target.unique_key {
+        context.console.note(db_setup::no_unique_key(&plan.target));
+    }
     let mut display = Display::new(&context.console);
     let (totals, ending) =
         run::run(prepared.parts, args.options(), &mut |progress| display.show(progress))?;

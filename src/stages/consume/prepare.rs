@@ -76,23 +76,38 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
         ))
         .into());
     }
-    let consumer = find_topic(&kafka, joining.on(&plan.owner.topic), &plan.owner, context)?;
+    let consumer = match find_topic(&kafka, joining.on(&plan.owner.topic), &plan.owner, context) {
+        Ok(consumer) => consumer,
+        Err(_) if context.stop.requested() => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let parts = start(args, context, &postgres, &plan, consumer)?;
     Ok(Some(Prepared { plan, parts }))
 }
 
+/// Refuses properties that would change how positions are kept or partitions
+/// are handed over.
 fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
-    let own = |name: &str| name == "group.id" || OWN_PROPERTIES.iter().any(|(own, _)| *own == name);
-    match kafka.properties.iter().find(|(name, _)| own(name)) {
-        Some((name, _)) if name == "group.id" => {
-            Err(Usage("name the consumer group with --group, not with group.id".into()).into())
-        }
-        Some((name, _)) => Err(Usage(format!(
-            "property {name} is not free: positions are kept in the database; leave it out"
-        ))
-        .into()),
-        None => Ok(()),
+    for (name, value) in &kafka.properties {
+        let fault = match name.as_str() {
+            "group.id" => "name the consumer group with --group, not with group.id".to_owned(),
+            "group.protocol" if value.expose() != "classic" => {
+                "group.protocol can only be classic here: leave it out".to_owned()
+            }
+            "partition.assignment.strategy" if value.expose().contains("cooperative") => {
+                "partition.assignment.strategy can be range or roundrobin, not cooperative-sticky"
+                    .to_owned()
+            }
+            own if OWN_PROPERTIES.iter().any(|(name, _)| *name == own) => {
+                format!(
+                    "property {own} is not free: positions are kept in the database; leave it out"
+                )
+            }
+            _ => continue,
+        };
+        return Err(Usage(fault).into());
     }
+    Ok(())
 }
 
 fn table(args: &Args) -> anyhow::Result<Identifier> {

@@ -96,6 +96,50 @@ impl Kafka {
         producer.flush(LIMIT).expect("acknowledgements");
     }
 
+    /// Produces one record to partition 0 with a timestamp of the test's own.
+    pub fn produce_at(self, topic: &str, time_ms: i64, payload: &[u8]) {
+        let producer: ThreadedProducer<DefaultProducerContext> =
+            self.config().create().expect("a producer");
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(0).payload(payload);
+        assert!(producer.send(record.timestamp(time_ms)).is_ok(), "{topic}: the queue has room");
+        producer.flush(LIMIT).expect("acknowledgements");
+    }
+
+    /// Produces events to partition 0 in one transaction, which then commits or
+    /// aborts.
+    pub fn produce_transaction(self, topic: &str, events: &[serde_json::Value], commits: bool) {
+        let producer: ThreadedProducer<DefaultProducerContext> = self
+            .config()
+            .set("transactional.id", format!("{topic}-writer"))
+            .create()
+            .expect("a producer");
+        producer.init_transactions(LIMIT).expect("a transactional producer");
+        producer.begin_transaction().expect("a transaction");
+        for event in events {
+            let payload = event.to_string();
+            let record = BaseRecord::<(), str>::to(topic).partition(0).payload(&payload);
+            assert!(producer.send(record).is_ok(), "{topic}: the queue has room");
+        }
+        producer.flush(LIMIT).expect("acknowledgements");
+        let ended = match commits {
+            true => producer.commit_transaction(LIMIT),
+            false => producer.abort_transaction(LIMIT),
+        };
+        ended.expect("the end of the transaction");
+    }
+
+    /// Removes a topic's records before an offset of partition 0, as retention
+    /// does.
+    pub fn remove_before(self, topic: &str, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let removed = block_on(admin.delete_records(&list, &options)).expect("an answer");
+        assert!(removed.elements().iter().all(|one| one.error().is_ok()), "{removed:?}");
+        assert_eq!(self.watermarks(topic, 0).0, offset);
+    }
+
     /// The first and the next offset of a partition.
     pub fn watermarks(self, topic: &str, partition: i32) -> (i64, i64) {
         self.client().fetch_watermarks(topic, partition, LIMIT).expect("watermarks")

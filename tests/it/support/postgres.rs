@@ -39,16 +39,12 @@ pub fn uri(creds: &std::path::Path) -> String {
 /// Runs SQL on a connection of its own to the server of a `postgres://` URI,
 /// whose certificate is checked against `ca`.
 pub fn query_at(uri: &str, ca: &std::path::Path, query: &str) -> anyhow::Result<Rows> {
-    let ca = Certificate::from_pem(&std::fs::read(ca)?)?;
-    let tls = TlsConnector::builder().add_root_certificate(ca).build()?;
-    // The driver knows neither verify-full nor sslrootcert: the connector does it.
-    let mut config: Config = uri.replace("sslmode=verify-full", "sslmode=require").parse()?;
-    config.connect_timeout(std::time::Duration::from_secs(10));
+    let (config, tls) = parts(uri, ca)?;
     let (query, runtime) = (query.to_owned(), runtime()?);
     // On a thread of its own, so that asynchronous tests can call it too.
     let thread = std::thread::spawn(move || {
         runtime.block_on(async move {
-            let connected = config.connect(MakeTlsConnector::new(tls)).await;
+            let connected = config.connect(tls).await;
             let (client, connection) = connected.map_err(readable)?;
             tokio::spawn(connection);
             let messages = client.simple_query(&query).await.map_err(readable)?;
@@ -56,6 +52,42 @@ pub fn query_at(uri: &str, ca: &std::path::Path, query: &str) -> anyhow::Result<
         })
     });
     thread.join().expect("the query's thread")
+}
+
+fn parts(uri: &str, ca: &std::path::Path) -> anyhow::Result<(Config, MakeTlsConnector)> {
+    let ca = Certificate::from_pem(&std::fs::read(ca)?)?;
+    let tls = TlsConnector::builder().add_root_certificate(ca).build()?;
+    // The driver knows neither verify-full nor sslrootcert: the connector does it.
+    let mut config: Config = uri.replace("sslmode=verify-full", "sslmode=require").parse()?;
+    config.connect_timeout(std::time::Duration::from_secs(10));
+    Ok((config, MakeTlsConnector::new(tls)))
+}
+
+/// A connection that stays open, to hold locks and transactions with.
+#[derive(Debug)]
+pub struct Session {
+    client: tokio_postgres::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Session {
+    /// On the shared stack.
+    pub fn open() -> Session {
+        let (config, tls) =
+            parts(&uri(&stack().creds), &stack().cert_path.join("ca.pem")).expect("the stack's");
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
+        let (client, connection) = runtime.block_on(config.connect(tls)).expect("a connection");
+        runtime.spawn(connection);
+        Session { client, runtime }
+    }
+
+    /// Runs SQL; a refusal is a failure of the test.
+    #[track_caller]
+    pub fn run(&self, sql: &str) {
+        let done = self.runtime.block_on(self.client.batch_execute(sql));
+        done.unwrap_or_else(|error| panic!("{sql}: {:#}", readable(error)));
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

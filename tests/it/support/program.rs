@@ -95,6 +95,12 @@ impl Run {
         self
     }
 
+    /// Some arguments more.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
+        self.command.args(args);
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
         self.command.env(name, value);
@@ -210,6 +216,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return Some(status);
             }
+            // The standard library has no wait with a limit.
             std::thread::sleep(Duration::from_millis(10));
         }
         self.child.kill().expect("a running program");
@@ -233,6 +240,7 @@ pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
     let deadline = Instant::now() + limit;
     while !holds() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        // What is awaited is seen only by looking.
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -38,5 +38,7 @@ create table {schema}.dead_letter (
     table_schema text not null,
     table_name text not null,
     rejected_at timestamptz not null default now(),
-    unique (group_name, topic, partition, "offset")
+    -- A topic that was deleted and made anew has other records at the same
+    -- offsets; their times tell them apart.
+    unique (group_name, topic, partition, "offset", record_time)
 );

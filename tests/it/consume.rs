@@ -1,0 +1,10 @@
+//! `consume`: a topic into a table, exactly once.
+
+mod columns;
+mod constraints;
+mod data_loss;
+mod duplicates;
+mod endings;
+mod payloads;
+mod refusals;
+mod tables;

@@ -1,0 +1,80 @@
+//! Positions that Kafka no longer has.
+
+use std::time::Duration;
+
+use crate::support::{Run, Sandbox, eventually, kafka, order, orders};
+
+/// Ten records stored, ten more published, and of those the first five removed.
+fn with_loss(name: &str) -> Sandbox {
+    let sandbox = Sandbox::new(name).with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&orders("a", 10));
+    sandbox.store("orders").finish().success();
+    sandbox.publish(&orders("b", 10));
+    kafka().remove_before(&sandbox.topic, 15);
+    sandbox
+}
+
+fn store(sandbox: &Sandbox, choice: &str) -> Run {
+    sandbox.store("orders").args(["--on-data-loss", choice])
+}
+
+#[test]
+fn records_removed_before_they_were_read_stop_the_run_with_the_choices_named() {
+    let sandbox = with_loss("loss_stop");
+    let stopped = sandbox.store("orders").finish().code(1);
+    for word in [
+        "--on-data-loss earliest",
+        "--on-data-loss latest",
+        "--group",
+        "offset 10",
+        "15 to 20",
+        "partition 0",
+        "retention",
+    ] {
+        assert!(stopped.stderr.contains(word), "{word}: {stopped}");
+    }
+    assert_eq!(sandbox.count("orders"), 10);
+    assert_eq!(sandbox.positions(), [(0, 10)]);
+}
+
+#[test]
+fn earliest_goes_on_with_what_is_left() {
+    let sandbox = with_loss("loss_earliest");
+    let summary = store(&sandbox, "earliest").finish().success().json();
+    assert_eq!(summary["stored"], 5);
+    assert_eq!(sandbox.count("orders"), 15);
+    sandbox.store("orders").finish().success();
+    assert_eq!(sandbox.count("orders"), 15);
+}
+
+#[test]
+fn latest_goes_on_with_what_comes_next() {
+    let sandbox = with_loss("loss_latest");
+    let summary = store(&sandbox, "latest").finish().success().json();
+    assert_eq!(summary["stored"], 0);
+    sandbox.publish(&[order("next")]);
+    sandbox.store("orders").finish().success();
+    assert_eq!(sandbox.count("orders"), 11);
+}
+
+#[test]
+fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
+    let sandbox = Sandbox::new("anew").with_topic(1);
+    sandbox.set_up("orders");
+    let bad = order("");
+    sandbox.publish(&[order("1"), bad.clone(), order("2")]);
+    sandbox.store("orders").finish().code(3);
+    kafka().delete_topic(&sandbox.topic);
+    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
+    eventually("the topic is gone", Duration::from_secs(30), is_gone);
+    let sandbox = sandbox.with_topic(1);
+    sandbox.publish(&[order("3"), bad]);
+    let stopped = sandbox.store("orders").finish().code(1);
+    assert!(stopped.stderr.contains("created again"), "{stopped}");
+    let summary = store(&sandbox, "earliest").finish().code(3).json();
+    assert_eq!((&summary["stored"], &summary["rejected"]), (&1.into(), &1.into()));
+    assert_eq!(sandbox.column("orders", "order_id"), ["1", "2", "3"]);
+    let offsets: Vec<i64> = sandbox.dead().iter().map(|letter| letter.offset).collect();
+    assert_eq!(offsets, [1, 1], "a record of either topic");
+}

@@ -1,0 +1,162 @@
+//! How a run ends: by itself, by a signal, and what the next one finds.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Proxy, Run, Sandbox, eventually, kafka, order, orderctl, orders, stack};
+
+#[test]
+fn max_messages_is_exact_and_the_next_run_goes_on_behind_it() {
+    let sandbox = Sandbox::new("most").with_topic(3);
+    sandbox.set_up("orders");
+    orderctl(["produce", "--num", "1000", "--topic-name", &sandbox.topic]).success();
+    let mut stored = 0;
+    for most in [1, 299, 300] {
+        let run = sandbox.consume("orders").args(["--max-messages", &most.to_string()]);
+        let summary = run.args(["--batch-rows", "70"]).finish().success().json();
+        assert_eq!(summary["read"], most);
+        stored += most;
+        assert_eq!(sandbox.count("orders"), stored);
+        let read: i64 = sandbox.positions().iter().map(|(_, offset)| offset).sum();
+        assert_eq!(read, stored as i64);
+    }
+    sandbox.store("orders").finish().success();
+    assert_eq!(sandbox.count("orders"), 1000);
+}
+
+#[test]
+fn max_messages_counts_bad_records_too() {
+    let sandbox = Sandbox::new("most_bad").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&[order(""), order("1"), order(""), order("2")]);
+    let run = sandbox.consume("orders").args(["--max-messages", "3"]);
+    let summary = run.finish().code(3).json();
+    assert_eq!((&summary["stored"], &summary["rejected"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn until_end_of_an_empty_topic_ends_at_once() {
+    let sandbox = Sandbox::new("empty").with_topic(2);
+    sandbox.set_up("orders");
+    let summary = sandbox.store("orders").finish().success().json();
+    assert_eq!(summary["read"], 0);
+    assert_eq!(sandbox.positions(), [(0, 0), (1, 0)]);
+}
+
+#[test]
+fn idle_exit_counts_from_the_last_record_and_not_from_the_start() {
+    let sandbox = Sandbox::new("idle").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&orders("o", 100));
+    // Shorter than it takes to join the group.
+    let run = sandbox.consume("orders").args(["--idle-exit", "20ms"]);
+    run.finish().success();
+    let mut worker = sandbox.consume("orders").args(["--idle-exit", "2s"]).spawn();
+    sandbox.wait_for_rows("orders", 100, &mut worker);
+    for batch in 0..6 {
+        sandbox.publish(&orders(&format!("more{batch}-"), 10));
+        let before = Instant::now();
+        sandbox.wait_for_rows("orders", 110 + 10 * batch, &mut worker);
+        assert!(before.elapsed() < Duration::from_secs(2), "rows come at once");
+    }
+    let idle = Instant::now();
+    worker.finish().success();
+    assert!(idle.elapsed() > Duration::from_secs(1));
+    assert_eq!(sandbox.count("orders"), 160);
+}
+
+#[test]
+fn a_worker_that_waits_for_records_ends_within_seconds_of_a_signal() {
+    for signal in ["INT", "TERM"] {
+        let sandbox = Sandbox::new("signal").with_topic(1);
+        sandbox.set_up("orders");
+        let mut worker = sandbox.consume("orders").spawn();
+        sandbox.publish(&[order("1")]);
+        sandbox.wait_for_rows("orders", 1, &mut worker);
+        let asked = Instant::now();
+        worker.signal(signal);
+        let ended = worker.finish().code(130);
+        assert!(asked.elapsed() < Duration::from_secs(10), "{signal}");
+        assert_eq!(
+            (&ended.json()["interrupted"], &ended.json()["stored"]),
+            (&true.into(), &1.into())
+        );
+    }
+}
+
+#[test]
+fn a_worker_in_full_stream_ends_in_time_and_the_next_one_goes_on_rightly() {
+    let sandbox = Sandbox::new("stream").with_topic(3);
+    sandbox.set_up("model");
+    // Without a key, a record stored twice would be seen.
+    let (model, table) = (sandbox.table("model"), sandbox.table("orders"));
+    crate::support::sql(&format!("create table {table} as table {model}"));
+    orderctl(["produce", "--num", "60000", "--topic-name", &sandbox.topic]).success();
+    for (signal, rows) in [("INT", 1), ("TERM", 20_000)] {
+        let mut worker = sandbox.consume("orders").args(["--batch-rows", "300"]).spawn();
+        sandbox.wait_for_rows("orders", rows, &mut worker);
+        let asked = Instant::now();
+        worker.signal(signal);
+        worker.finish().code(130);
+        assert!(asked.elapsed() < Duration::from_secs(10), "{signal}");
+    }
+    assert!(sandbox.count("orders") < 60_000, "stopped in the middle");
+    sandbox.store("orders").finish().success();
+    assert_eq!(sandbox.count("orders"), 60_000);
+    assert_eq!(sandbox.column("orders", "count(distinct order_id)"), ["60000"]);
+    sandbox.assert_read_to_the_end();
+}
+
+#[test]
+fn a_worker_whose_database_is_silent_ends_in_time_and_loses_nothing() {
+    let sandbox = Sandbox::new("silent_db").with_topic(1);
+    sandbox.set_up("orders");
+    let proxy = Proxy::to(stack().postgres);
+    let uri = crate::support::uri_at_port(proxy.address.port());
+    let mut worker = sandbox.consume("orders").env("ORDERCTL_POSTGRES_URI", uri).spawn();
+    sandbox.publish(&orders("a", 100));
+    sandbox.wait_for_rows("orders", 100, &mut worker);
+    let sent = proxy.sent();
+    proxy.silence(true);
+    sandbox.publish(&orders("b", 100));
+    eventually("the group reads on", Duration::from_secs(20), || {
+        kafka().watermarks(&sandbox.topic, 0).1 == 200
+    });
+    let asked = Instant::now();
+    worker.interrupt();
+    worker.finish().code(130);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(proxy.sent(), sent);
+    drop(proxy);
+    sandbox.store("orders").finish().success();
+    assert_eq!(sandbox.count("orders"), 200);
+}
+
+#[test]
+fn a_start_that_waits_for_a_silent_service_ends_in_time_after_a_signal() {
+    let sandbox = Sandbox::new("silent_start").with_topic(1);
+    sandbox.set_up("orders");
+    let broker = Proxy::to_broker(stack().kafka_plaintext);
+    let database = Proxy::to(stack().postgres);
+    let address = broker.address.to_string();
+    let uri = crate::support::uri_at_port(database.address.port());
+    let with_broker = |run: Run| {
+        run.env("ORDERCTL_BOOTSTRAP_SERVER", &address)
+            .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext")
+    };
+    broker.silence(true);
+    database.silence(true);
+    for run in [
+        with_broker(sandbox.consume("orders")),
+        sandbox.consume("orders").env("ORDERCTL_POSTGRES_URI", &uri),
+    ] {
+        let links = broker.links() + database.links();
+        let worker = run.spawn();
+        eventually("it connects", Duration::from_secs(20), || {
+            broker.links() + database.links() > links
+        });
+        let asked = Instant::now();
+        worker.interrupt();
+        let ended = worker.finish().code(130);
+        assert!(asked.elapsed() < Duration::from_secs(10), "{ended}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Links that break, backends that are ended, services that are away.
+
+use super::{LIMIT, assert_each_once, at_least, producer, sandbox, worker};
+use crate::support::program::Running;
+use crate::support::{
+    Proxy, Sandbox, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
+    uri_at_port,
+};
+
+/// A worker that reaches the database through a proxy.
+fn behind(proxy: &Proxy, sandbox: &Sandbox) -> crate::support::Run {
+    worker(sandbox).env("ORDERCTL_POSTGRES_URI", uri_at_port(proxy.address.port()))
+}
+
+#[track_caller]
+fn end(worker: Running) -> serde_json::Value {
+    worker.interrupt();
+    worker.finish().code(130).json()
+}
+
+#[test]
+fn backends_ended_again_and_again_lose_and_double_nothing() {
+    let sandbox = sandbox("ended", 3);
+    let mut worker = worker(&sandbox).args(["--batch-rows", "500"]).spawn();
+    let producer = producer(&sandbox, 30_000, 3_000);
+    for round in 1..=25 {
+        at_least(&sandbox, round * 800, &mut worker);
+        eventually("a backend to end", LIMIT, || sandbox.terminate_backends() > 0);
+    }
+    producer.finish().success();
+    assert_each_once(&sandbox, 30_000);
+    assert_eq!(end(worker)["stored"], 30_000);
+}
+
+#[test]
+fn a_link_to_the_database_that_is_cut_at_any_byte_loses_and_doubles_nothing() {
+    let sandbox = sandbox("cut_db", 3);
+    let proxy = Proxy::to(stack().postgres);
+    let worker = behind(&proxy, &sandbox).args(["--batch-rows", "500"]).spawn();
+    let producer = producer(&sandbox, 30_000, 3_000);
+    let mut bytes = 1;
+    for _ in 0..25 {
+        // Spread over the bytes of some batches: in handshakes, COPY and COMMIT.
+        bytes = (bytes * 7_919 + 104_729) % 150_000;
+        proxy.cut_after(bytes);
+        eventually("the cut", LIMIT, || !proxy.is_due());
+    }
+    producer.finish().success();
+    assert_each_once(&sandbox, 30_000);
+    assert_eq!(end(worker)["stored"], 30_000);
+}
+
+#[test]
+fn a_link_to_kafka_that_is_cut_and_refused_loses_and_doubles_nothing() {
+    let sandbox = sandbox("cut_kafka", 3);
+    let broker = Proxy::to_broker(stack().kafka_plaintext);
+    let mut worker = worker(&sandbox)
+        .env("ORDERCTL_BOOTSTRAP_SERVER", broker.address.to_string())
+        .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext")
+        .spawn();
+    let producer = producer(&sandbox, 20_000, 2_500);
+    for round in 1..=6 {
+        at_least(&sandbox, round * 1_000, &mut worker);
+        let links = broker.links();
+        broker.refuse(round % 2 == 0);
+        broker.cut();
+        if round % 2 == 0 {
+            let refused = broker.refused();
+            eventually("it tries again", LIMIT, || broker.refused() > refused + 2);
+            broker.refuse(false);
+        }
+        eventually("it is back", LIMIT, || broker.links() > links);
+    }
+    producer.finish().success();
+    assert_each_once(&sandbox, 20_000);
+    assert_eq!(end(worker)["stored"], 20_000);
+}
+
+/// Makes every COMMIT of the table wait while somebody holds the lock of the
+/// sandbox's name.
+fn make_commits_wait(sandbox: &Sandbox) {
+    sql(&format!(
+        "create function {0}.wait() returns trigger language plpgsql as $$
+         begin perform pg_advisory_xact_lock_shared(hashtext('{0}')); return null; end $$;
+         create constraint trigger wait after insert on {1} deferrable initially deferred
+         for each row execute function {0}.wait()",
+        sandbox.schema,
+        sandbox.table("orders")
+    ));
+}
+
+/// Backends of the group that wait for a lock of this kind.
+fn waiting(sandbox: &Sandbox, kind: &str) -> String {
+    sql_value(&format!(
+        "select count(*) from pg_stat_activity where application_name = '{}'
+             and wait_event_type = 'Lock' and wait_event = '{kind}'",
+        sandbox.application()
+    ))
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_found_out_to_be_done_or_not() {
+    let sandbox = sandbox("in_doubt", 1);
+    make_commits_wait(&sandbox);
+    let proxy = Proxy::to(stack().postgres);
+    let worker = behind(&proxy, &sandbox).spawn();
+    let holder = Session::open();
+    let lock = format!("(hashtext('{}'))", sandbox.schema);
+    for (round, is_done) in [(1, true), (2, false), (3, true), (4, false)] {
+        holder.run(&format!("select pg_advisory_lock{lock}"));
+        sandbox.publish(&orders(&format!("r{round}-"), 100));
+        eventually("the COMMIT waits", LIMIT, || waiting(&sandbox, "advisory") == "1");
+        proxy.cut();
+        eventually("the next try waits for it", LIMIT, || {
+            waiting(&sandbox, "transactionid") == "1"
+        });
+        if !is_done {
+            let ended = sql(&format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where application_name = '{}' and wait_event = 'advisory'",
+                sandbox.application()
+            ));
+            assert_eq!(ended.len(), 1);
+        }
+        holder.run(&format!("select pg_advisory_unlock{lock}"));
+        assert_each_once(&sandbox, 100 * round);
+    }
+    assert_eq!(end(worker)["stored"], 400, "each counted once");
+}
+
+#[test]
+fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
+    let sandbox = sandbox("refused", 2);
+    let proxy = Proxy::to(stack().postgres);
+    // Whoever does not poll for so long is put out of the group.
+    let mut worker = behind(&proxy, &sandbox)
+        .args(["-X", "max.poll.interval.ms=6000", "--batch-rows", "100"])
+        .spawn();
+    sandbox.publish(&orders("a", 100));
+    at_least(&sandbox, 100, &mut worker);
+    let epochs = sandbox.epochs();
+    proxy.refuse(true);
+    proxy.cut();
+    sandbox.publish(&orders("b", 3_000));
+    eventually("it goes on trying for longer than that", LIMIT, || proxy.refused() >= 8);
+    proxy.refuse(false);
+    assert_each_once(&sandbox, 3_100);
+    assert_eq!(sandbox.epochs(), epochs, "the partitions were never taken over");
+    worker.interrupt();
+    let ended = worker.finish().code(130);
+    assert!(ended.stderr.contains("waiting: ") && ended.stderr.contains("back again"), "{ended}");
+    assert!(!ended.stderr.contains("password"), "{ended}");
+}
+
+#[test]
+fn a_role_that_has_no_connection_left_is_waited_out() {
+    let sandbox = sandbox("limited", 1);
+    let role = format!("{}_role", sandbox.schema);
+    sql(&format!(
+        "create role {role} login password 'pw-{role}';
+         grant usage on schema {0}, orderctl to {role};
+         grant select, insert, update on all tables in schema {0} to {role};
+         grant select, insert, update on all tables in schema orderctl to {role}",
+        sandbox.schema
+    ));
+    let proxy = Proxy::to(stack().postgres);
+    let own = uri_as(&role, proxy.address.port());
+    let mut worker = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", own).spawn();
+    sandbox.publish(&orders("a", 10));
+    at_least(&sandbox, 10, &mut worker);
+    sql(&format!("alter role {role} connection limit 0"));
+    sandbox.terminate_backends();
+    sandbox.publish(&orders("b", 10));
+    let links = proxy.links();
+    eventually("it tries again", LIMIT, || proxy.links() >= links + 4);
+    assert_eq!(sandbox.count("orders"), 10);
+    assert!(worker.is_running());
+    sql(&format!("alter role {role} connection limit -1"));
+    assert_each_once(&sandbox, 20);
+    worker.interrupt();
+    let ended = worker.finish().code(130);
+    assert!(ended.stderr.contains("no connection left"), "{ended}");
+    drop_role(&role);
+}
+
+#[test]
+fn a_worker_whose_database_was_away_during_a_rebalance_reads_on() {
+    let sandbox = sandbox("away", 2);
+    let proxy = Proxy::to(stack().postgres);
+    let mut first = behind(&proxy, &sandbox).args(["--batch-rows", "100"]).spawn();
+    sandbox.publish(&orders("a", 100));
+    at_least(&sandbox, 100, &mut first);
+    proxy.refuse(true);
+    proxy.cut();
+    // More than a batch in hand and one waiting: its partitions are paused.
+    sandbox.publish(&orders("b", 2_000));
+    eventually("it tries again", LIMIT, || proxy.refused() >= 5);
+    let mut second = worker(&sandbox).spawn();
+    let joined = || sandbox.epochs().iter().any(|(_, epoch)| *epoch >= 2);
+    eventually("the other one owns a partition", LIMIT, joined);
+    proxy.refuse(false);
+    assert_each_once(&sandbox, 2_100);
+    assert!(second.is_running());
+    end(second);
+    super::produce(&sandbox, 1_000);
+    assert_each_once(&sandbox, 3_100);
+    end(first);
+}
