@@ -66,6 +66,20 @@ impl Sandbox {
         self.publish_raw(payloads.iter().map(|payload| Some(payload.as_bytes())));
     }
 
+    /// Publishes orders to all partitions, by their ids.
+    pub fn scatter(&self, orders: &[Value]) {
+        let record = |order: &Value| {
+            (order["order_id"].as_str().expect("a text").to_owned(), order.to_string())
+        };
+        let records: Vec<(String, String)> = orders.iter().map(record).collect();
+        let raw = records.iter().map(|(key, payload)| Raw {
+            partition: None,
+            key: Some(key.as_bytes()),
+            payload: Some(payload.as_bytes()),
+        });
+        kafka().produce(&self.topic, raw);
+    }
+
     /// Publishes payloads to partition 0, in order; none is a tombstone.
     pub fn publish_raw<'p>(&self, payloads: impl IntoIterator<Item = Option<&'p [u8]>>) {
         let raw = |payload| Raw { partition: Some(0), key: Some(b"key"), payload };

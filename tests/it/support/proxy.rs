@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,8 +26,6 @@ struct State {
     refuses: AtomicBool,
     silent: AtomicBool,
     closed: AtomicBool,
-    /// Bytes from clients to the server.
-    sent: AtomicU64,
     /// Cut or go silent when this many more bytes came from clients; negative
     /// for never.
     bytes_left: AtomicI64,
@@ -62,7 +60,6 @@ impl Proxy {
             refuses: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
             bytes_left: AtomicI64::new(-1),
             goes_silent: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
@@ -114,11 +111,6 @@ impl Proxy {
     /// Whether nothing goes through in either direction, without an error.
     pub fn silence(&self, silent: bool) {
         self.state.silent.store(silent, SeqCst);
-    }
-
-    /// Bytes from clients to the server so far.
-    pub fn sent(&self) -> u64 {
-        self.state.sent.load(SeqCst)
     }
 
     /// How many links there have been.
@@ -178,7 +170,8 @@ impl State {
             let before = if is_up { self.counted(ready.len()) } else { None };
             let (first, rest) = ready.split_at(before.unwrap_or(ready.len()));
             self.wait_while_silent();
-            if to.write_all(first).is_err() {
+            // What a closed proxy still holds is lost with it.
+            if self.closed.load(SeqCst) || to.write_all(first).is_err() {
                 break;
             }
             if before.is_some() && !self.goes_silent.load(SeqCst) {
@@ -204,10 +197,9 @@ impl State {
         }
     }
 
-    /// Counts what goes up; after how many of these bytes the cut or silence is
+    /// Counts what goes up: after how many of these bytes the cut or silence is
     /// due, if it is.
     fn counted(&self, bytes: usize) -> Option<usize> {
-        self.sent.fetch_add(bytes as u64, SeqCst);
         let left = self.bytes_left.load(SeqCst);
         if left < 0 {
             return None;
