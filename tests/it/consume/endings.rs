@@ -131,6 +131,29 @@ fn a_worker_whose_database_is_silent_ends_in_time_and_loses_nothing() {
 }
 
 #[test]
+fn a_worker_whose_broker_is_silent_ends_in_time_and_loses_nothing() {
+    let sandbox = Sandbox::new("silent_broker").with_topic(2);
+    sandbox.set_up("orders");
+    let broker = Proxy::to_broker(stack().kafka_plaintext);
+    let mut worker = sandbox
+        .consume("orders")
+        .env("ORDERCTL_BOOTSTRAP_SERVER", broker.address.to_string())
+        .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext")
+        .spawn();
+    sandbox.publish(&orders("a", 100));
+    sandbox.wait_for_rows("orders", 100, &mut worker);
+    broker.silence(true);
+    let asked = Instant::now();
+    worker.interrupt();
+    let summary = worker.finish().code(130).json();
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(summary["stored"], 100);
+    drop(broker);
+    let next = sandbox.store("orders").finish().success().json();
+    assert_eq!(next["read"], 0);
+}
+
+#[test]
 fn a_start_that_waits_for_a_silent_service_ends_in_time_after_a_signal() {
     let sandbox = Sandbox::new("silent_start").with_topic(1);
     sandbox.set_up("orders");

@@ -127,6 +127,28 @@ fn a_commit_whose_answer_is_lost_is_found_out_to_be_done_or_not() {
 }
 
 #[test]
+fn a_claim_that_is_cut_off_is_made_again() {
+    let sandbox = sandbox("claim", 1);
+    sandbox.publish(&orders("a", 100));
+    sandbox.store("orders").finish().success();
+    let holder = Session::open();
+    holder.run(&format!(
+        "begin; select from orderctl.ledger_position where group_name = '{}' for update",
+        sandbox.group
+    ));
+    let proxy = Proxy::to(stack().postgres);
+    let worker = behind(&proxy, &sandbox).spawn();
+    eventually("the claim waits", LIMIT, || waiting(&sandbox, "transactionid") == "1");
+    proxy.cut();
+    // Behind the first one, whose backend has not noticed that nobody is there.
+    eventually("it is made again", LIMIT, || waiting(&sandbox, "tuple") == "1");
+    holder.run("rollback");
+    sandbox.publish(&orders("b", 100));
+    assert_each_once(&sandbox, 200);
+    assert_eq!(end(worker)["stored"], 100);
+}
+
+#[test]
 fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
     let sandbox = sandbox("refused", 2);
     let proxy = Proxy::to(stack().postgres);
