@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Proxy, Run, Sandbox, eventually, kafka, order, orderctl, orders, stack};
+use crate::support::{
+    Proxy, Run, Sandbox, Session, eventually, kafka, order, orderctl, orders, stack,
+};
 
 #[test]
 fn max_messages_is_exact_and_the_next_run_goes_on_behind_it() {
@@ -43,13 +45,29 @@ fn until_end_of_an_empty_topic_ends_at_once() {
 }
 
 #[test]
-fn idle_exit_counts_from_the_last_record_and_not_from_the_start() {
+fn time_spent_on_joining_is_not_idle() {
+    let sandbox = Sandbox::new("slow_join").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&orders("o", 100));
+    sandbox.consume("orders").args(["--max-messages", "1"]).finish().success();
+    let holder = Session::open();
+    holder.run(&format!(
+        "begin; select from orderctl.ledger_position where group_name = '{}' for update",
+        sandbox.group
+    ));
+    let worker = sandbox.consume("orders").args(["--idle-exit", "2s"]).spawn();
+    eventually("the claim waits", Duration::from_secs(60), || sandbox.lock_waiters() == 1);
+    // Longer than the run may be idle.
+    std::thread::sleep(Duration::from_millis(2_500));
+    holder.run("rollback");
+    assert_eq!(worker.finish().success().json()["stored"], 99);
+}
+
+#[test]
+fn idle_exit_counts_from_the_last_record() {
     let sandbox = Sandbox::new("idle").with_topic(1);
     sandbox.set_up("orders");
     sandbox.publish(&orders("o", 100));
-    // Shorter than it takes to join the group.
-    let run = sandbox.consume("orders").args(["--idle-exit", "20ms"]);
-    run.finish().success();
     let mut worker = sandbox.consume("orders").args(["--idle-exit", "2s"]).spawn();
     sandbox.wait_for_rows("orders", 100, &mut worker);
     for batch in 0..6 {

@@ -177,6 +177,16 @@ impl Sandbox {
         ended.len()
     }
 
+    /// How many backends of the group wait for a lock.
+    pub fn lock_waiters(&self) -> usize {
+        let waiters = sql(&format!(
+            "select from pg_stat_activity where application_name = '{}'
+             and wait_event_type = 'Lock'",
+            self.application()
+        ));
+        waiters.len()
+    }
+
     /// Waits until a table has at least so many rows while a worker runs.
     #[track_caller]
     pub fn wait_for_rows(&self, table: &str, rows: usize, worker: &mut Running) {
