@@ -2,9 +2,10 @@
 //! stderr, progress bars only where stderr is a terminal.
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -30,16 +31,22 @@ pub struct Console {
 }
 
 impl Console {
-    /// Prints a verb's result to stdout in the form asked for.
+    /// Prints a verb's result to stdout in the form asked for. A reader that has
+    /// gone away (`| head -1`) is no failure of the verb.
     ///
     /// # Errors
-    /// When the result cannot be written as JSON.
+    /// When the result cannot be written.
     pub fn result<T: Serialize + Display>(&self, result: &T) -> anyhow::Result<()> {
-        match self.output {
-            OutputFormat::Table => println!("{result}"),
-            OutputFormat::Json => println!("{}", serde_json::to_string_pretty(result)?),
+        let text = match self.output {
+            OutputFormat::Table => result.to_string(),
+            OutputFormat::Json => serde_json::to_string_pretty(result)?,
+        };
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to standard output")
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Says on stderr what is going on, unless `-q`.
