@@ -35,7 +35,7 @@ pub const OWN_PROPERTIES: [(&str, &str); 5] = [
 ];
 
 /// Our defaults where librdkafka's own cost speed or memory; `-X` overrides.
-pub const DEFAULTS: [(&str, &str); 7] = [
+pub const DEFAULTS: [(&str, &str); 8] = [
     // A partition whose queue is full is asked again after this long; the
     // default of a second halves the speed.
     ("fetch.queue.backoff.ms", "10"),
@@ -45,6 +45,9 @@ pub const DEFAULTS: [(&str, &str); 7] = [
     // times as large in memory.
     ("fetch.message.max.bytes", "524288"),
     ("session.timeout.ms", "10000"),
+    // Members learn of a rebalance with their next heartbeat: the default of 3 s
+    // is how long it takes at least.
+    ("heartbeat.interval.ms", "1000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("isolation.level", "read_committed"),
 ];
