@@ -19,6 +19,11 @@ pub struct Claim {
     pub epoch: i64,
 }
 
+/// The identity of a topic, as Kafka's tools print it: a topic that was deleted
+/// and created again under the same name has another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicId(pub String);
+
 /// What one batch does to one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
