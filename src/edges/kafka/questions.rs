@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::callbacks::Callbacks;
 use super::topic_id;
-use crate::engine::checkpoint::TopicId;
+use crate::engine::checkpoint::{Log, Logs};
 
 /// How many partitions' watermarks are asked for at the same time.
 const ASKED_AT_ONCE: usize = 16;
@@ -17,24 +17,6 @@ const ASKED_AT_ONCE: usize = 16;
 pub struct Questions {
     inner: Weak<BaseConsumer<Callbacks>>,
     topic: String,
-}
-
-/// What Kafka has of the topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logs {
-    /// The topic's identity; none when the brokers give no ids.
-    pub topic_id: Option<TopicId>,
-    /// The partitions asked for.
-    pub partitions: Vec<(i32, Log)>,
-}
-
-/// What Kafka has of a partition: offsets from `first` to before `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// The low watermark.
-    pub first: i64,
-    /// The high watermark.
-    pub end: i64,
 }
 
 impl Questions {

@@ -35,8 +35,8 @@ fn parse(text: &str) -> Option<TopicId> {
     (text != NONE && !text.is_empty()).then(|| TopicId(text.to_owned()))
 }
 
-/// Asks the cluster for a topic's id; none when the brokers are too old to give
-/// topics ids.
+/// Asks the cluster for a topic's id; none when it gives topics no ids, as
+/// brokers before Kafka 2.8.
 ///
 /// # Errors
 /// When no broker answers in time, or there is no such topic.
@@ -45,8 +45,28 @@ pub fn ask<C: ClientContext>(
     topic: &str,
     timeout: Duration,
 ) -> anyhow::Result<Option<TopicId>> {
-    let described = describe(client, topic, timeout);
-    described.with_context(|| format!("cannot ask for the id of topic {topic}"))
+    let asked = match has_controller(client, topic, timeout) {
+        Ok(true) => describe(client, topic, timeout),
+        Ok(false) => Ok(None),
+        Err(error) => Err(error),
+    };
+    asked.with_context(|| format!("cannot ask for the id of topic {topic}"))
+}
+
+/// Whether the controller that the cluster names is one of its brokers: only it
+/// is asked for ids, and the in-process cluster has none.
+fn has_controller<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> anyhow::Result<bool> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let timeout_ms = c_int::try_from(timeout.as_millis())?;
+    // SAFETY: the native client lives as long as `client`.
+    #[allow(unsafe_code)]
+    let controller = unsafe { c::rd_kafka_controllerid(client.native_ptr(), timeout_ms) };
+    anyhow::ensure!(controller >= 0, "the cluster has no controller at the moment");
+    Ok(metadata.brokers().iter().any(|broker| broker.id() == controller))
 }
 
 /// A C object that is freed with the value.
@@ -141,6 +161,9 @@ fn failure(code: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::config::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
     use super::*;
 
     #[test]
@@ -152,5 +175,15 @@ mod tests {
         assert_eq!(changed_to("METADATA", "Topic orders partition 0 Leader 1"), None);
         let gone = "Topic t changed id from mVJ8u5yXQ3aP2Zs0qQhZ6w to AAAAAAAAAAAAAAAAAAAAAA";
         assert_eq!(changed_to("METADATA", gone), None);
+    }
+    #[test]
+    fn the_in_process_cluster_which_has_no_controller_gives_no_ids() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("orders", 3, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let consumer: BaseConsumer = config.create().unwrap();
+        let id = ask(consumer.client(), "orders", Duration::from_secs(20)).unwrap();
+        assert_eq!(id, None);
     }
 }

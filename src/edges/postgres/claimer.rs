@@ -14,8 +14,7 @@ use super::ledger::{Ledger, Owner};
 use super::retry::Backoff;
 use super::target::Found;
 use crate::config::PostgresSettings;
-use crate::edges::kafka::questions::{Log, Logs};
-use crate::engine::checkpoint::{Claim, TopicId};
+use crate::engine::checkpoint::{Claim, Log, Logs, TopicId};
 use crate::engine::report::{Claimed, Report};
 
 /// How long a claim waits for a batch of another worker before it ends the
