@@ -12,5 +12,6 @@ pub mod batch;
 pub mod checkpoint;
 pub mod lanes;
 pub mod record;
+pub mod relay;
 pub mod report;
 pub mod run;

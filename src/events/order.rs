@@ -150,6 +150,11 @@ impl Order<'_> {
         self.order_id.as_str()
     }
 
+    /// The city it goes to, as the order has it.
+    pub fn city(&self) -> &str {
+        self.customer.0.address.0.city.as_str()
+    }
+
     /// The value of the field at this index of the kind's fields.
     pub(super) fn value(&self, field: usize) -> Value<'_> {
         let customer = &self.customer.0;

@@ -5,4 +5,6 @@ pub mod consume;
 pub mod db_setup;
 pub mod demo;
 pub mod produce;
+pub mod relay;
+pub mod route_cities;
 pub mod stack;

@@ -8,5 +8,6 @@ pub mod producer;
 pub mod questions;
 mod topic_id;
 pub mod topics;
+pub mod transaction;
 
 pub use consumer::{Consumer, Happening, Polled};

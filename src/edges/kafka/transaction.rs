@@ -1,0 +1,338 @@
+//! Publishing in transactions: records and the positions they were made from
+//! become visible together, or not at all.
+//!
+//! A transaction call that times out has an unknown outcome, and librdkafka has
+//! no way to find out (it lacks KIP-890). A new producer of the same id does: to
+//! initialise it ends whatever is open, and the group's committed positions tell
+//! what counted.
+
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+
+use super::client::{ClientLog, client_config, describe};
+use super::consumer::Consumer;
+use crate::config::KafkaSettings;
+use crate::console::Console;
+use crate::engine::relay::Outgoing;
+use crate::stop::Stop;
+
+/// Our defaults, each under all its names: what the user set under any of them
+/// stays.
+const DEFAULTS: &[(&[&str], &str)] = &[
+    (&["compression.type", "compression.codec"], "lz4"),
+    // A drain before each commit waits this long for more.
+    (&["linger.ms", "queue.buffering.max.ms"], "5"),
+    (&["partitioner"], "murmur2_random"),
+    // What a killed worker left open keeps readers waiting no longer than this.
+    (&["transaction.timeout.ms"], "10000"),
+    (&["message.timeout.ms", "delivery.timeout.ms"], "10000"),
+];
+/// What exactly once rests on; not the user's to change.
+const OWN: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("delivery.report.only.error", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+/// How long one call may take before it is tried again or given up.
+const CALL: Duration = Duration::from_secs(2);
+/// How long a transaction's end may take with its retries.
+const END_LIMIT: Duration = Duration::from_secs(8);
+/// The same, once the user asked to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// How long to let go between two looks whether all is acknowledged.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// Why a transaction cannot go on.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Nothing of it counts: abort it and go back to the committed positions.
+    Abort(String),
+    /// The producer is of no use any more, and the outcome may be unknown: make
+    /// a new one and go back to the committed positions.
+    Renew(String),
+    /// Another producer has the same transactional id, or this one was away for
+    /// so long that it was given up.
+    Fenced,
+    /// What no wait will cure.
+    Stop(anyhow::Error),
+}
+
+/// A producer that publishes in transactions.
+pub struct Transactions {
+    inner: BaseProducer<Failures>,
+    stop: Stop,
+}
+
+/// Until when something is tried again; sooner once the user asked to stop.
+struct Deadline<'s> {
+    at: Instant,
+    stop: &'s Stop,
+    is_short: bool,
+}
+
+impl Deadline<'_> {
+    fn has_passed(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.is_short && self.stop.requested() {
+            self.is_short = true;
+            self.at = self.at.min(now + STOP_LIMIT);
+        }
+        now >= self.at
+    }
+}
+
+impl Transactions {
+    /// Makes a producer; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// When a property is unknown or has an impossible value.
+    pub fn new(
+        settings: &KafkaSettings,
+        transactional_id: &str,
+        console: &Console,
+        stop: &Stop,
+    ) -> anyhow::Result<Transactions> {
+        let config = config(settings, transactional_id);
+        let failures = Failures { log: ClientLog::new(console), first: Mutex::default() };
+        let inner = BaseProducer::from_config_and_context(&config, failures)
+            .map_err(|error| anyhow::anyhow!("cannot make a producer: {}", describe(&error)))?;
+        Ok(Transactions { inner, stop: stop.clone() })
+    }
+
+    /// Ends what an earlier producer of the id left open, and fences it. To be
+    /// called again after [`Trouble::Renew`], as often as it takes.
+    ///
+    /// # Errors
+    /// [`Trouble::Renew`] when there is no answer yet.
+    pub fn init(&self) -> Result<(), Trouble> {
+        self.inner.init_transactions(CALL).map_err(|error| self.trouble(&error))
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the producer is of no use any more.
+    pub fn begin(&self) -> Result<(), Trouble> {
+        self.inner.begin_transaction().map_err(|error| self.trouble(&error))
+    }
+
+    /// Queues copies of records; the same key goes to the same partition.
+    ///
+    /// # Errors
+    /// When a record can never be sent, or there was no room for too long.
+    pub fn send(&self, outgoing: &Outgoing) -> Result<(), Trouble> {
+        for record in outgoing.records() {
+            let mut queued = BaseRecord::<[u8], [u8]>::to(record.topic).payload(record.payload);
+            queued.key = record.key;
+            if !record.headers.is_empty() {
+                let none = OwnedHeaders::new_with_capacity(record.headers.len());
+                let headers = record.headers.iter().fold(none, |headers, (key, value)| {
+                    headers.insert(Header { key, value: Some(value.as_slice()) })
+                });
+                queued = queued.headers(headers);
+            }
+            let mut deadline = self.deadline();
+            while let Err((error, again)) = self.inner.send(queued) {
+                let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                if !is_full || deadline.has_passed() {
+                    return Err(self.trouble(&error));
+                }
+                self.inner.poll(Duration::from_millis(5));
+                queued = again;
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what has come back.
+    pub fn poll(&self) {
+        self.inner.poll(Duration::ZERO);
+    }
+
+    /// Waits until all is acknowledged, and commits it together with the
+    /// positions of the consumer's group.
+    ///
+    /// # Errors
+    /// When the outcome is not known to be a commit.
+    pub fn commit(&self, consumer: &Consumer, positions: &[(i32, i64)]) -> Result<(), Trouble> {
+        let mut deadline = self.deadline();
+        self.drain(&mut deadline)?;
+        // Fresh each time: it tells the generation, by which zombies are fenced.
+        let Some(group) = consumer.group_metadata() else {
+            return Err(Trouble::Abort("the group is being left".into()));
+        };
+        let list = consumer.positions(positions).map_err(Trouble::Stop)?;
+        let send = || self.inner.send_offsets_to_transaction(&list, &group, CALL);
+        self.retried(&mut deadline, send)?;
+        self.retried(&mut deadline, || self.inner.commit_transaction(CALL))
+    }
+
+    /// Lets go of the producer, in at most a second: to drop one has no deadline.
+    pub fn close(self) {
+        let (gone, waiting) = mpsc::channel();
+        let dropper = std::thread::Builder::new().name("dropper".into()).spawn(move || {
+            drop(self);
+            let _ = gone.send(());
+        });
+        if dropper.is_ok() {
+            let _ = waiting.recv_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Ends a transaction so that nothing of it counts.
+    ///
+    /// # Errors
+    /// When that is not certain: then a new producer is needed.
+    pub fn abort(&self) -> Result<(), Trouble> {
+        let aborted = self.retried(&mut self.deadline(), || self.inner.abort_transaction(CALL));
+        self.inner.context().forget();
+        aborted.map_err(|trouble| match trouble {
+            Trouble::Abort(why) => Trouble::Renew(why),
+            other => other,
+        })
+    }
+
+    fn deadline(&self) -> Deadline<'_> {
+        Deadline { at: Instant::now() + END_LIMIT, stop: &self.stop, is_short: false }
+    }
+
+    /// Not by flush, which looks every 100 ms only.
+    fn drain(&self, deadline: &mut Deadline<'_>) -> Result<(), Trouble> {
+        while self.inner.in_flight_count() > 0 {
+            self.inner.poll(Duration::ZERO);
+            if deadline.has_passed() {
+                return Err(Trouble::Abort("records are not acknowledged".into()));
+            }
+            std::thread::sleep(LOOK);
+        }
+        match self.inner.context().first() {
+            Some(error) => Err(self.trouble(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn retried(
+        &self,
+        deadline: &mut Deadline<'_>,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), Trouble> {
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && !deadline.has_passed() => {}
+                Err(error) => return Err(self.trouble(&error)),
+            }
+        }
+    }
+
+    fn trouble(&self, error: &KafkaError) -> Trouble {
+        use RDKafkaErrorCode as Code;
+        let code = match error {
+            KafkaError::Transaction(error) => error.code(),
+            other => match other.rdkafka_error_code() {
+                Some(code) => code,
+                None => return Trouble::Renew(describe(other)),
+            },
+        };
+        let needs_abort =
+            matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort());
+        match code {
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Trouble::Fenced,
+            Code::TransactionalIdAuthorizationFailed => Trouble::Stop(anyhow::anyhow!(
+                "this login may not use transactions ({code}): grant its principal WRITE on the \
+                 transactional id"
+            )),
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                Trouble::Stop(anyhow::anyhow!(
+                    "this login may not publish ({code}): grant its principal WRITE on the topics"
+                ))
+            }
+            Code::GroupAuthorizationFailed => Trouble::Stop(anyhow::anyhow!(
+                "this login may not commit positions ({code}): grant its principal READ on the \
+                 group"
+            )),
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => Trouble::Stop(anyhow::anyhow!(
+                "a topic to publish to is not there ({code}): create it"
+            )),
+            Code::SaslAuthenticationFailed | Code::Authentication => {
+                Trouble::Stop(anyhow::anyhow!(
+                    "Kafka refuses this client's login ({code}): check user and password"
+                ))
+            }
+            _ if needs_abort => Trouble::Abort(self.explained(error)),
+            _ => Trouble::Renew(self.explained(error)),
+        }
+    }
+
+    /// What is away, in the words of the connection that failed.
+    fn explained(&self, error: &KafkaError) -> String {
+        let failure = self.inner.context().log.failure();
+        failure.map_or_else(|| describe(error), |failure| failure.text)
+    }
+}
+
+fn config(settings: &KafkaSettings, transactional_id: &str) -> ClientConfig {
+    let mut config = client_config(settings);
+    for (names, value) in DEFAULTS {
+        if names.iter().all(|name| config.get(name).is_none()) {
+            config.set(names[0], *value);
+        }
+    }
+    for (name, value) in OWN {
+        config.set(*name, *value);
+    }
+    config.set("transactional.id", transactional_id);
+    config
+}
+
+/// Notes the first record that was not delivered.
+struct Failures {
+    log: ClientLog,
+    first: Mutex<Option<KafkaError>>,
+}
+
+impl Failures {
+    fn first(&self) -> Option<KafkaError> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget(&self) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ClientContext for Failures {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.observe(facility, line);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.remember(&error, reason);
+    }
+}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        use RDKafkaErrorCode as Code;
+        let Err((error, _)) = result else { return };
+        // Given up because the transaction is being aborted.
+        if matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight)) {
+            return;
+        }
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| error.clone());
+    }
+}

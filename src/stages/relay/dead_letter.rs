@@ -1,0 +1,68 @@
+//! Dead letters of the stages from Kafka to Kafka: records of a topic, with
+//! headers as Kafka Connect writes them, so that tools made for those read ours.
+
+use crate::engine::record::Raw;
+use crate::engine::relay::{Headers, Outgoing};
+use crate::events::Reject;
+
+/// The dead-letter topic of a topic, unless named.
+pub fn default_topic(from: &str) -> String {
+    format!("{from}_dead_letters")
+}
+
+/// Adds a record's dead letter: its own key and bytes, with where it was and why
+/// it was rejected in the headers.
+pub fn push(
+    outgoing: &mut Outgoing,
+    to: &str,
+    stage: &str,
+    from: &str,
+    raw: &Raw<'_>,
+    reject: &Reject,
+) {
+    outgoing.push(to, raw.key, raw.payload.unwrap_or_default(), headers(stage, from, raw, reject));
+}
+
+fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {
+    let message = match reject.field.as_ref() {
+        "" => reject.reason.to_string(),
+        field => format!("{field}: {}", reject.reason),
+    };
+    [
+        ("topic", from.to_owned()),
+        ("partition", raw.partition.to_string()),
+        ("offset", raw.offset.to_string()),
+        ("connector.name", format!("orderctl-{stage}")),
+        ("task.id", "0".to_owned()),
+        ("stage", "TRANSFORMATION".to_owned()),
+        ("class.name", format!("orderctl.{stage}")),
+        ("exception.class.name", "orderctl.Reject".to_owned()),
+        ("exception.message", message),
+    ]
+    .into_iter()
+    .map(|(name, value)| (format!("__connect.errors.{name}"), value.into_bytes()))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_keeps_the_bytes_and_says_where_it_was_and_why() {
+        let raw =
+            Raw { partition: 3, offset: 14, time_ms: None, key: Some(b"k"), payload: Some(b"{") };
+        let mut outgoing = Outgoing::default();
+        push(&mut outgoing, "d", "confirm", "o", &raw, &Reject::new("quantity", "is missing"));
+        let out: Vec<_> = outgoing.records().collect();
+        assert_eq!((out[0].topic, out[0].key, out[0].payload), ("d", Some(&b"k"[..]), &b"{"[..]));
+        let header = |name: &str| {
+            let found = out[0].headers.iter().find(|(key, _)| key == name).unwrap();
+            String::from_utf8(found.1.clone()).unwrap()
+        };
+        assert_eq!(header("__connect.errors.topic"), "o");
+        assert_eq!(header("__connect.errors.partition"), "3");
+        assert_eq!(header("__connect.errors.offset"), "14");
+        assert_eq!(header("__connect.errors.exception.message"), "quantity: is missing");
+    }
+}
