@@ -22,7 +22,7 @@ pub(super) struct Callbacks {
     pub log: ClientLog,
     /// Rebalances in the order they came.
     pub rebalances: Mutex<VecDeque<Happening>>,
-    /// After the last recorded offset of each partition, from the statistics.
+    /// After the last recorded offset of each partition, as far as is known.
     pub ends: Mutex<BTreeMap<i32, i64>>,
     /// Set when nobody polls any more.
     pub closing: AtomicBool,
@@ -38,6 +38,16 @@ impl Callbacks {
             closing: AtomicBool::new(false),
         }
     }
+
+    /// Takes in where partitions end; the statistics of one that is not fetched
+    /// have an older end than was asked for.
+    pub fn learn_ends(&self, ends: impl IntoIterator<Item = (i32, i64)>) {
+        let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, end) in ends {
+            let known = known.entry(partition).or_insert(end);
+            *known = end.max(*known);
+        }
+    }
 }
 
 impl ClientContext for Callbacks {
@@ -47,7 +57,7 @@ impl ClientContext for Callbacks {
 
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(ends) = ends_in_statistics(statistics) {
-            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+            self.learn_ends(ends);
         }
     }
 

@@ -54,6 +54,8 @@ pub const DEFAULTS: [(&str, &str); 8] = [
 
 /// How many partitions' watermarks are asked for at the same time.
 const ASKED_AT_ONCE: usize = 16;
+/// How long a question for the ends of partitions may take.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client of a group that connects already while its topic is being found out.
 pub struct Joining {
@@ -112,7 +114,8 @@ impl Record<'_> {
 }
 
 impl Joining {
-    /// A client of a group, not yet subscribed.
+    /// A client of a group, not yet subscribed; with `wants_ends`, statistics keep
+    /// [`Consumer::ends`] fresh.
     ///
     /// # Errors
     /// When librdkafka refuses a property; the text names it.
@@ -120,12 +123,13 @@ impl Joining {
         mut config: ClientConfig,
         group: &str,
         console: &Console,
+        wants_ends: bool,
     ) -> anyhow::Result<Joining> {
         config.set("group.id", group);
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
         }
-        if console.shows_progress() {
+        if wants_ends {
             config.set("statistics.interval.ms", "1000");
         }
         let inner = config
@@ -225,9 +229,26 @@ impl Consumer {
         }
     }
 
-    /// After the last offset of each partition, as the last statistics had it.
+    /// After the last offset of each partition, as the last statistics or
+    /// [`Consumer::ask_for_ends`] had it.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for the ends of partitions in the background, for when nothing is
+    /// fetched that would tell them; [`Consumer::ends`] has the answer some time
+    /// later, unless the broker is away.
+    pub fn ask_for_ends(&self, partitions: Vec<i32>) {
+        let watermarks = self.watermarks();
+        // What comes of it is of no consequence but for the figures shown.
+        let _ = std::thread::Builder::new().name("ends".into()).spawn(move || {
+            if let Ok(Some(found)) = watermarks.of(&partitions, ENDS_TIMEOUT)
+                && let Some(consumer) = watermarks.inner.upgrade()
+            {
+                let ends = partitions.iter().copied().zip(found.iter().map(|(_, end)| *end));
+                consumer.context().learn_ends(ends);
+            }
+        });
     }
 
     /// The number of the topic's partitions; none when there is no such topic.
