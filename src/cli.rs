@@ -162,11 +162,11 @@ impl Cli {
         let console =
             Console { output: self.output, quiet: self.quiet, verbosity: self.verbose, log };
         let metrics = Arc::default();
-        self.seen.listen(&metrics, &console)?;
         let history = History::begin(&console.log, &self.name, &metrics)?;
+        let listening = self.seen.listen(&metrics, &console);
         let is_watched = self.seen.is_asked_for();
         let context = Context { connections: self.connections, console, stop, metrics, is_watched };
-        let result = run_verb(self.verb, &context);
+        let result = listening.and_then(|()| run_verb(self.verb, &context));
         history.end(&result);
         result
     }
