@@ -34,6 +34,7 @@ impl Loop<'_> {
             };
             self.partitions.insert(claim.partition, partition);
         }
+        self.show_lag();
         self.phase = Phase::Reading;
         self.vitals.database_away = None;
         // The claim had an answer of both, broker and database.
@@ -60,6 +61,7 @@ impl Loop<'_> {
         self.generation += 1;
         self.phase = Phase::Joining;
         self.partitions.clear();
+        self.show_lag();
         for lane in &mut self.lanes {
             lane.begin(self.generation);
         }

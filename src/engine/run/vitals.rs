@@ -60,7 +60,8 @@ impl Loop<'_> {
 
     /// Shows how far each partition is behind; the sum is the answer.
     pub(super) fn show_lag(&mut self) -> u64 {
-        if self.paused && self.vitals.asked_at.elapsed() >= ASK_EVERY {
+        let asks = self.paused && !self.partitions.is_empty();
+        if asks && self.vitals.asked_at.elapsed() >= ASK_EVERY {
             self.vitals.asked_at = Instant::now();
             self.parts.consumer.ask_for_ends(self.partitions.keys().copied().collect());
         }
