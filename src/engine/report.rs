@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::checkpoint::Claim;
+use super::checkpoint::{Claim, TopicId};
 use super::metrics::Cause;
 
 /// Something that happened on the database's side.
@@ -48,6 +48,8 @@ pub enum Fate {
 pub struct Claimed {
     /// The assignment.
     pub generation: u64,
+    /// The topic that the positions are of; none when the brokers give no ids.
+    pub topic_id: Option<TopicId>,
     /// Where each partition goes on, and the offset its log ended at when it was
     /// claimed.
     pub partitions: Vec<(Claim, i64)>,
