@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod sandbox;
+pub mod server;
 pub mod shared_stack;
 
 pub use kafka::{Kafka, Raw, kafka};
@@ -15,4 +16,5 @@ pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
 pub use program::{Run, eventually, orderctl};
 pub use proxy::Proxy;
 pub use sandbox::Sandbox;
+pub use server::{Server, Shutdown};
 pub use shared_stack::stack;
