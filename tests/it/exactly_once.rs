@@ -6,6 +6,7 @@ mod commits;
 mod cuts;
 mod database;
 mod fencing;
+mod pooler;
 mod refusals;
 mod workers;
 
