@@ -8,6 +8,7 @@ mod database;
 mod fencing;
 mod pooler;
 mod refusals;
+mod signals;
 mod workers;
 
 use std::sync::Arc;
