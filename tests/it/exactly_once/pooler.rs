@@ -90,3 +90,13 @@ fn duplicates_and_refused_rows_go_through_a_pooler_too() {
     }
     assert_eq!(sandbox.dead().len(), 2);
 }
+
+#[test]
+fn a_parameter_that_the_pooler_refuses_is_named_with_the_cure() {
+    let pooler = Pooler::start(1);
+    let sandbox = sandbox("pooled_options", 1);
+    let uri = format!("{}&options=-cstatement_timeout%3D60s", uri_at_port(pooler.port));
+    let refused = sandbox.store("orders").env("ORDERCTL_POSTGRES_URI", uri).finish().code(1);
+    assert!(refused.stderr.contains("unsupported startup parameter: options"), "{refused}");
+    assert!(refused.stderr.contains("ignore_startup_parameters"), "{refused}");
+}
