@@ -5,6 +5,8 @@ pub mod client;
 pub mod consumer;
 pub mod diagnosis;
 pub mod producer;
+pub mod questions;
+mod topic_id;
 pub mod topics;
 
 pub use consumer::{Consumer, Happening, Polled};

@@ -10,13 +10,14 @@ use super::Args;
 use crate::cli::Context;
 use crate::config::{KafkaSettings, PostgresSettings};
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES, Watermarks};
-use crate::edges::postgres::claimer::{Claimer, Log, Request, refuse_shared_group};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES};
+use crate::edges::kafka::questions::Questions;
+use crate::edges::postgres::claimer::{Claimer, Request, refuse_shared_group};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
 use crate::edges::postgres::target::{self, Found, Target};
 use crate::edges::postgres::transaction::Destination;
-use crate::edges::postgres::{Identifier, OnDuplicate, application_name, runtime, writer};
+use crate::edges::postgres::{Identifier, OnDuplicate, application_name, runtime, setup, writer};
 use crate::engine::report::Report;
 use crate::engine::run::Parts;
 use crate::error::Usage;
@@ -130,6 +131,7 @@ async fn plan(
     let ledger = ledger::locate(&client, &found.schema).await?.ok_or_else(|| {
         anyhow!("there is no ledger in this database yet: run `{}`", setup_command(args, &table))
     })?;
+    setup::refuse_outdated(&client, &ledger).await?;
     let recorded = ledger.kind_of(&client, &found).await?;
     let kind = match args.kind.or(recorded) {
         Some(kind) => kind,
@@ -225,7 +227,7 @@ fn start(
         on_data_loss: args.on_data_loss,
     };
     let (claims, requests) = mpsc::channel();
-    start_claimer(claimer, consumer.watermarks(), requests, reporter)?;
+    start_claimer(claimer, consumer.questions(), requests, reporter)?;
     let server_may_refuse = plan.target.server_may_refuse;
     Ok(Parts {
         consumer,
@@ -240,12 +242,12 @@ fn start(
 
 fn start_claimer(
     claimer: Claimer,
-    watermarks: Watermarks,
+    questions: Questions,
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Sender<Report>,
 ) -> anyhow::Result<()> {
     let serve = move || {
-        let logs = |partitions: &[i32]| logs(&watermarks, partitions);
+        let logs = |partitions: &[i32]| questions.logs(partitions, KAFKA_TIMEOUT);
         if let Err(error) = claimer.serve(&requests, logs, &reports) {
             // The receiver is gone only when the run has ended already.
             let _ = reports.send(Report::Failed(error));
@@ -256,11 +258,4 @@ fn start_claimer(
         .spawn(serve)
         .map(|_| ())
         .context("cannot start the claimer's thread")
-}
-
-/// What Kafka has of each partition; none when the consumer is closed.
-fn logs(watermarks: &Watermarks, partitions: &[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>> {
-    let Some(watermarks) = watermarks.of(partitions, KAFKA_TIMEOUT)? else { return Ok(None) };
-    let logs = watermarks.into_iter().map(|(first, end)| Log { first, end });
-    Ok(Some(partitions.iter().copied().zip(logs).collect()))
 }
