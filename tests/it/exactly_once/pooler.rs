@@ -1,11 +1,14 @@
 //! A transaction-mode pooler between the workers and the database.
 
-use std::time::Instant;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use orderctl::stack::LOGIN;
 
-use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
-use crate::support::{Pooler, Run, Sandbox, eventually, orders, sql, uri_at_port};
+use super::cuts::end;
+use super::workers::backends_mid_copy;
+use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, produce, sandbox, worker};
+use crate::support::{Pooler, Proxy, Run, Sandbox, eventually, orders, sql, uri_at_port};
 
 /// A worker behind the pooler.
 fn behind(pooler: &Pooler, sandbox: &Sandbox) -> Run {
@@ -50,6 +53,34 @@ fn workers_behind_a_pooler_that_are_killed_and_come_and_go_store_every_record_on
         worker.interrupt();
         worker.finish().code(130);
     }
+}
+
+#[test]
+fn a_worker_stopped_in_a_copy_through_a_pooler_is_replaced() {
+    let pooler = Pooler::start(4);
+    let sandbox = sandbox("pooled_zombie", 2);
+    let proxy = Proxy::to((Ipv4Addr::LOCALHOST, pooler.port).into());
+    let uri = uri_at_port(proxy.address.port());
+    let mut zombie = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", uri).spawn();
+    sandbox.publish(&orders("a", 100));
+    at_least(&sandbox, 100, &mut zombie);
+    proxy.silence_after(200_000);
+    produce(&sandbox, 5_000);
+    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
+    let stored_before = sandbox.count("orders");
+    zombie.signal("STOP");
+    let stopped = Instant::now();
+    let mut other = behind(&pooler, &sandbox).spawn();
+    at_least(&sandbox, 5_100, &mut other);
+    note_pause("worker stopped in a COPY behind pgbouncer", stopped);
+    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    proxy.silence(false);
+    zombie.signal("CONT");
+    let epochs = sandbox.epochs();
+    eventually("the woken worker rejoins", LIMIT, || sandbox.epochs() != epochs);
+    assert_each_once(&sandbox, 5_100);
+    assert_eq!(end(zombie)["stored"], stored_before, "the woken worker stored nothing more");
+    end(other);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, assert_each_once, at_least, produce, producer, sandbox, worker};
+use super::{LIMIT, assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
 use crate::support::{Proxy, Sandbox, eventually, orders, sql, sql_value, stack, uri_at_port};
 
 #[test]
@@ -85,7 +85,9 @@ fn a_worker_stopped_in_the_middle_of_a_copy_is_replaced_and_stores_nothing_when_
     let stopped = Instant::now();
     let mut other = worker(&sandbox).spawn();
     at_least(&sandbox, 5_100, &mut other);
+    note_pause("worker stopped in a COPY", stopped);
     assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    assert!(backends_mid_copy(&sandbox).is_empty(), "the new owner ended what was in its way");
     assert_each_once(&sandbox, 5_100);
 
     proxy.silence(false);
