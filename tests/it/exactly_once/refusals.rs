@@ -6,7 +6,7 @@ use super::cuts::{behind, waiting};
 use super::workers::backends_mid_copy;
 use super::{LIMIT, assert_each_once, at_least, note_pause, produce, sandbox, worker};
 use crate::support::{
-    Proxy, Server, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
+    Proxy, Sandbox, Server, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
 };
 
 #[test]
@@ -89,10 +89,7 @@ fn a_serialization_failure_is_tried_again() {
     at_least(&sandbox, 100, &mut worker);
     let other = Session::open();
     for round in 1..=5 {
-        other.run(&format!(
-            "begin; update orderctl.ledger_position set updated_at = now() where group_name = '{}'",
-            sandbox.group
-        ));
+        other.run(&format!("begin; {}", touch(&sandbox)));
         sandbox.publish(&orders(&format!("r{round}-"), 100));
         eventually("the batch waits for it", LIMIT, || waiting(&sandbox, "transactionid") == "1");
         other.run("commit");
@@ -112,26 +109,31 @@ fn a_serialization_failure_is_tried_again() {
 #[test]
 fn a_deadlock_is_lost_and_tried_again() {
     // On a server of its own, where a session may choose not to be the victim.
-    let _server = Server::start("deadlock_timeout = '3s'");
+    let _server = Server::start("");
     let sandbox = sandbox("deadlock", 1);
+    // A batch passes the gate and takes the key, its position in hand.
+    sql(&format!(
+        "create function pass() returns trigger language plpgsql as $$
+         begin perform pg_advisory_xact_lock({GATE}), pg_advisory_xact_lock({KEY}); return null; end $$;
+         create trigger pass before insert on {} for each statement execute function pass()",
+        sandbox.table("orders")
+    ));
     let mut worker = worker(&sandbox).spawn();
     sandbox.publish(&orders("a", 100));
     at_least(&sandbox, 100, &mut worker);
-    let other = Session::open();
-    other.run("set deadlock_timeout = '60s'");
+    let (keeper, other) = (Session::open(), Session::open());
+    other.run("set deadlock_timeout = '10min'");
     for round in 1..=3 {
-        // The table first and the position then: the other way round than a batch.
-        other.run(&format!(
-            "begin; lock table {} in share mode; set local lock_timeout = '50s'",
-            sandbox.table("orders")
-        ));
+        keeper.run(&format!("select pg_advisory_lock({GATE})"));
+        // The key first and the position then: the other way round than a batch.
+        other.run(&format!("begin; select pg_advisory_xact_lock({KEY})"));
         sandbox.publish(&orders(&format!("r{round}-"), 100));
-        eventually("the batch waits for the table", LIMIT, || waiting(&sandbox, "relation") == "1");
-        other.run(&format!(
-            "update orderctl.ledger_position set updated_at = now() where group_name = '{}'",
-            sandbox.group
-        ));
-        other.run("commit");
+        eventually("a batch waits at the gate", LIMIT, || waiting(&sandbox, "advisory") == "1");
+        std::thread::scope(|scope| {
+            scope.spawn(|| other.run(&format!("{}; commit", touch(&sandbox))));
+            eventually("the other waits for the batch", LIMIT, touch_waits);
+            keeper.run(&format!("select pg_advisory_unlock({GATE})"));
+        });
         let over = Instant::now();
         at_least(&sandbox, 100 + 100 * round, &mut worker);
         note_pause("deadlock", over);
@@ -141,4 +143,23 @@ fn a_deadlock_is_lost_and_tried_again() {
     let ended = worker.finish().code(130);
     assert_eq!(ended.stderr.matches("deadlock detected (SQLSTATE 40P01").count(), 3, "{ended}");
     assert_eq!(ended.json()["stored"], 400);
+}
+
+/// Two advisory locks.
+const GATE: i32 = 1;
+const KEY: i32 = 2;
+
+/// Locks the group's positions and changes nothing that matters.
+fn touch(sandbox: &Sandbox) -> String {
+    format!(
+        "update orderctl.ledger_position set updated_at = now() where group_name = '{}'",
+        sandbox.group
+    )
+}
+
+/// Whether a [`touch`] waits for somebody's transaction.
+fn touch_waits() -> bool {
+    let waits = sql("select from pg_stat_activity where wait_event = 'transactionid'
+         and query like 'update orderctl.ledger_position set updated_at = now() where%'");
+    waits.len() == 1
 }
