@@ -4,12 +4,14 @@
 
 mod cuts;
 mod fencing;
+mod kills;
+mod links;
 mod workers;
 
 use std::time::Duration;
 
 use crate::support::program::Running;
-use crate::support::{Run, Sandbox, eventually, orderctl, sql};
+use crate::support::{Asker, Run, Sandbox, eventually, orderctl, sql, stack};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -25,7 +27,10 @@ fn sandbox(name: &str, partitions: i32) -> Sandbox {
 
 /// A worker that is found out soon when it is gone.
 fn worker(sandbox: &Sandbox) -> Run {
-    sandbox.consume("orders").args(["-X", "session.timeout.ms=6000"]).limit(LIMIT)
+    sandbox
+        .consume("orders")
+        .args(["-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"])
+        .limit(LIMIT)
 }
 
 /// Publishes generated orders while the test goes on, so many a second.
@@ -34,6 +39,27 @@ fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
     Run::new(["produce", "--topic-name", &sandbox.topic, "--num", &number, "--rate", &rate])
         .limit(LIMIT)
         .spawn()
+}
+
+/// Publishes generated orders until it is interrupted, so many a second.
+fn endless_producer(sandbox: &Sandbox, rate: usize) -> Run {
+    let number = LIMIT.as_secs() as usize * rate;
+    Run::new(["produce", "-o", "json", "--topic-name", &sandbox.topic, "--quiet"])
+        .args(["--num", &number.to_string(), "--rate", &rate.to_string()])
+        .limit(LIMIT)
+}
+
+/// Ends an endless producer: how many orders there are.
+#[track_caller]
+fn stop_producing(producer: Running) -> usize {
+    producer.interrupt();
+    let ended = producer.finish().code(130);
+    ended.json()["acknowledged"].as_u64().expect("a number") as usize
+}
+
+/// For questions about the sandbox's group.
+fn asker(sandbox: &Sandbox) -> Asker {
+    Asker::new(&stack().creds, &stack().cert_path, &sandbox.group)
 }
 
 /// Publishes generated orders and waits for them.
