@@ -6,6 +6,9 @@ mod cuts;
 mod fencing;
 mod kills;
 mod links;
+mod partitions;
+mod rebalances;
+mod retention;
 mod workers;
 
 use std::time::Duration;
