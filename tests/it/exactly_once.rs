@@ -2,6 +2,7 @@
 //!
 //! The tables have no unique key, so that a record stored twice would be seen.
 
+mod broker;
 mod cuts;
 mod fencing;
 mod kills;
