@@ -37,7 +37,8 @@ impl Asker {
         Asker { group: group.to_owned(), connection: Arc::new(Mutex::new((runtime, client))) }
     }
 
-    fn number(&self, sql: &str) -> i64 {
+    /// The answer to a query for one bigint.
+    pub fn number(&self, sql: &str) -> i64 {
         let connection = self.connection.lock().expect("no panic");
         let (runtime, client) = &*connection;
         let row = runtime.block_on(client.query_typed_one(sql, &[]));
@@ -85,7 +86,7 @@ impl Asker {
             }
             longest
         });
-        Watch { over, thread }
+        Watch { over, thread: Some(thread) }
     }
 }
 
@@ -93,13 +94,19 @@ impl Asker {
 #[derive(Debug)]
 pub struct Watch {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
+    thread: Option<JoinHandle<Duration>>,
 }
 
 impl Watch {
     /// Ends it: the longest time in which the group's positions stood still.
-    pub fn longest(self) -> Duration {
+    pub fn longest(mut self) -> Duration {
         self.over.store(true, SeqCst);
-        self.thread.join().expect("the watch's thread")
+        self.thread.take().expect("taken once").join().expect("the watch's thread")
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, SeqCst);
     }
 }
