@@ -18,6 +18,9 @@ use crate::support::program::Running;
 use crate::support::{Asker, Run, Sandbox, eventually, orderctl, sql, stack};
 
 const LIMIT: Duration = Duration::from_secs(90);
+/// How long a worker or producer may run: some faults take their time, and more
+/// on a busy machine.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
 
 /// A topic of so many partitions, and a table that takes a record twice.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {
@@ -34,7 +37,7 @@ fn worker(sandbox: &Sandbox) -> Run {
     sandbox
         .consume("orders")
         .args(["-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"])
-        .limit(LIMIT)
+        .limit(RUN_LIMIT)
 }
 
 /// Publishes generated orders while the test goes on, so many a second.
@@ -47,10 +50,10 @@ fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
 
 /// Publishes generated orders until it is interrupted, so many a second.
 fn endless_producer(sandbox: &Sandbox, rate: usize) -> Run {
-    let number = LIMIT.as_secs() as usize * rate;
+    let number = RUN_LIMIT.as_secs() as usize * rate;
     Run::new(["produce", "-o", "json", "--topic-name", &sandbox.topic, "--quiet"])
         .args(["--num", &number.to_string(), "--rate", &rate.to_string()])
-        .limit(LIMIT)
+        .limit(RUN_LIMIT)
 }
 
 /// Ends an endless producer: how many orders there are.
