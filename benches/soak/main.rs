@@ -41,7 +41,7 @@ const TABLE: &str = "orders";
 const GROUP: &str = "soak";
 const PARTITIONS: u32 = 6;
 const WORKERS: usize = 3;
-/// Connections are ended instead of a worker once in so many times.
+/// All connections are ended, too, before one in so many kills.
 const CUT_EVERY: usize = 6;
 /// How often the progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -298,18 +298,17 @@ impl Soak {
                     killer.kills
                 ));
             }
-            if !killer.await_moment(&self.stop) {
-                bail!(process::Interrupted);
-            }
             if killer.below(CUT_EVERY) == 0 {
                 cuts += asker.number(&format!(
                     "select count(pg_terminate_backend(pid)) from pg_stat_activity
                      where application_name = '{}'",
                     application_name(GROUP)
                 ));
-            } else {
-                killer.kill_one();
             }
+            if !killer.await_moment(&self.stop) {
+                bail!(process::Interrupted);
+            }
+            killer.kill_one();
         }
     }
 

@@ -14,7 +14,7 @@ fn kill(name: &str, workers: usize, kills: u32) {
         let running = worker(&sandbox).spawn();
         (running.pid(), running)
     });
-    let producer = endless_producer(&sandbox, 4_000).spawn();
+    let producer = endless_producer(&sandbox, 3_000).spawn();
     let watch = asker.watch();
     // Every run has kills in the middle of a batch, however the dice fall.
     while killer.kills < kills || killer.kills_mid_batch < 3 {

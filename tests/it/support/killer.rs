@@ -14,7 +14,10 @@ use super::asker::Asker;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long after a commit a kill comes at most.
 const SOON: Duration = Duration::from_millis(100);
-/// How long a kill waits at most for what may or may not come.
+/// A kill in the middle of a batch waits at most so long for one: the victim may
+/// be new and get no partition before the group has missed the one before.
+const BATCH_AWAITED: Duration = Duration::from_secs(5);
+/// A kill that waits for nothing comes within this time.
 const WHENEVER: Duration = Duration::from_secs(1);
 
 /// A worker that runs.
@@ -75,13 +78,26 @@ impl<W, S: FnMut() -> (u32, W)> Killer<S, W> {
         if kind <= 2 {
             return !stop.wait_for(self.random.random_range(Duration::ZERO..SOON));
         }
+        // Stopped, it does nothing more; so there is time to look what it was at.
         let since = Instant::now();
-        while !self.victim_has_batch_open() && since.elapsed() < WHENEVER {
+        while since.elapsed() < BATCH_AWAITED {
+            self.signal_victim(Signal::STOP);
+            if self.victim_has_batch_open() {
+                return true;
+            }
+            self.signal_victim(Signal::CONT);
             if stop.wait_for(Duration::from_millis(1)) {
                 return false;
             }
         }
         true
+    }
+
+    fn signal_victim(&self, signal: Signal) {
+        let pid = self.workers[self.victim].pid;
+        let process = Pid::from_raw(pid as i32).expect("a process id");
+        assert!(!is_zombie(pid), "worker {pid} has ended by itself");
+        kill_process(process, signal).expect("a worker that nobody has waited for");
     }
 
     fn victim_has_batch_open(&self) -> bool {
@@ -93,14 +109,10 @@ impl<W, S: FnMut() -> (u32, W)> Killer<S, W> {
     /// # Panics
     /// When it has ended already by itself.
     pub fn kill_one(&mut self) {
-        let pid = self.workers[self.victim].pid;
-        let process = Pid::from_raw(pid as i32).expect("a process id");
-        // Stopped, it does nothing more; so there is time to look what it was at.
-        kill_process(process, Signal::STOP).expect("a running worker");
-        assert!(!is_zombie(pid), "worker {pid} has ended by itself");
+        self.signal_victim(Signal::STOP);
         self.kills_mid_batch += u32::from(self.victim_has_batch_open());
         self.kills += 1;
-        kill_process(process, Signal::KILL).expect("a stopped worker");
+        self.signal_victim(Signal::KILL);
         drop(self.workers.swap_remove(self.victim));
         self.workers.push(worker(&mut self.start));
     }
