@@ -25,6 +25,7 @@ use orderctl::config::{Connections, KafkaSettings, PostgresSettings, duration};
 use orderctl::console::{Console, OutputFormat};
 use orderctl::edges::kafka::topics;
 use orderctl::edges::postgres::{application_name, connect::connect};
+use orderctl::log::Log;
 use orderctl::stack::{self, Stack, UpOptions, ports::PortFlags, process};
 use orderctl::stop::Stop;
 
@@ -36,6 +37,8 @@ mod killer;
 use asker::Asker;
 use killer::Killer;
 
+const TELLING: Console =
+    Console { output: OutputFormat::Table, quiet: false, verbosity: 0, log: Log::PLAIN };
 const TOPIC: &str = "soak";
 const TABLE: &str = "orders";
 const GROUP: &str = "soak";
@@ -192,8 +195,7 @@ impl Soak {
         }
         let options =
             UpOptions { dir: folder.join("stack"), clean: true, ports: PortFlags::default() };
-        let console = Console { output: OutputFormat::Table, quiet: false, verbosity: 0 };
-        let stack = stack::up(&options, &console, stop)?;
+        let stack = stack::up(&options, &TELLING, stop)?;
         Ok(Soak { folder, stack, stop: stop.clone() })
     }
 
@@ -235,8 +237,7 @@ impl Soak {
         let settings = KafkaSettings::resolve(&self.connections())?;
         let topic =
             topics::Wanted { name: TOPIC, partitions: Some(PARTITIONS), replication_factor: None };
-        let console = Console { output: OutputFormat::Table, quiet: true, verbosity: 0 };
-        topics::create(&settings, &topic, &console, &self.stop)?;
+        topics::create(&settings, &topic, &TELLING, &self.stop)?;
         if !unique_key {
             self.set_up("with_key")?;
             let settings = PostgresSettings::resolve(&self.connections())?;
@@ -359,9 +360,8 @@ impl Soak {
 
 impl Drop for Soak {
     fn drop(&mut self) {
-        let console = Console { output: OutputFormat::Table, quiet: false, verbosity: 0 };
         // A failed run's logs and data stay for a look until the next run.
-        let down = stack::down(&self.folder.join("stack"), false, &console, &Stop::manual());
+        let down = stack::down(&self.folder.join("stack"), false, &TELLING, &Stop::manual());
         if let Err(error) = down {
             eprintln!("warning: the stack in target/soak/stack may still run: {error:#}");
         }

@@ -3,24 +3,32 @@
 //! The tables have no unique key, so that a record stored twice would be seen.
 
 mod broker;
+mod commits;
 mod cuts;
+mod database;
 mod fencing;
 mod kills;
 mod links;
 mod partitions;
+mod pooler;
 mod rebalances;
+mod refusals;
 mod retention;
+mod signals;
 mod workers;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::support::program::Running;
-use crate::support::{Asker, Run, Sandbox, eventually, orderctl, sql, stack};
+use crate::support::{Asker, Run, Sandbox, eventually, orderctl, orders, sql, stack};
 
 const LIMIT: Duration = Duration::from_secs(90);
-/// How long a worker or producer may run: some faults take their time, and more
-/// on a busy machine.
-const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// How long a worker or producer may run: as long as its test, which waits for
+/// many things one after the other.
+const RUN_LIMIT: Duration = Duration::from_secs(360);
 
 /// A topic of so many partitions, and a table that takes a record twice.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {
@@ -69,6 +77,40 @@ fn asker(sandbox: &Sandbox) -> Asker {
     Asker::new(&stack().creds, &stack().cert_path, &sandbox.group)
 }
 
+/// Orders published on a thread of their own until a test has seen enough: a
+/// few at a time, however slow the machine is.
+struct Publishing {
+    enough: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Publishing {
+    fn into(sandbox: &Sandbox) -> Publishing {
+        let enough = Arc::new(AtomicBool::new(false));
+        let (sandbox, asked) = (sandbox.clone(), Arc::clone(&enough));
+        let thread = std::thread::spawn(move || {
+            let mut pieces = 0;
+            while !asked.load(SeqCst) {
+                sandbox.scatter(&orders(&format!("p{pieces}-"), PIECE));
+                pieces += 1;
+                // Slower than a worker, so that it always has something to do.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            pieces * PIECE
+        });
+        Publishing { enough, thread }
+    }
+
+    /// Ends it: how many orders there are.
+    fn end(self) -> usize {
+        self.enough.store(true, SeqCst);
+        self.thread.join().expect("the publishing thread")
+    }
+}
+
+/// How many orders are published at a time.
+const PIECE: usize = 100;
+
 /// Publishes generated orders and waits for them.
 fn produce(sandbox: &Sandbox, number: usize) {
     orderctl(["produce", "--topic-name", &sandbox.topic, "--num", &number.to_string()]).success();
@@ -89,4 +131,10 @@ fn assert_each_once(sandbox: &Sandbox, number: usize) {
 #[track_caller]
 fn at_least(sandbox: &Sandbox, rows: usize, worker: &mut Running) {
     sandbox.wait_for_rows("orders", rows, worker);
+}
+
+/// Notes how long no row came because of a fault, for the README's table:
+/// `scripts/test exactly_once -- --nocapture`.
+fn note_pause(fault: &str, since: Instant) {
+    eprintln!("pause: {:5.1} s  {fault}", since.elapsed().as_secs_f64());
 }

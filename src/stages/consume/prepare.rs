@@ -35,6 +35,10 @@ pub struct Plan {
     pub owner: Owner,
     /// The table.
     pub target: Target,
+    /// The brokers asked first.
+    pub brokers: String,
+    /// The database's server.
+    pub database: String,
     found: Found,
     ledger: Ledger,
 }
@@ -60,10 +64,11 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{table}"));
     // First, so that it connects while the database is asked.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &group, &context.console)?;
+    let wants_ends = context.is_watched || context.console.shows_progress();
+    let joining = Joining::new(config, &group, &context.console, wants_ends)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
-            plan = plan(args, table, group, &postgres) => plan.map(Some),
+            plan = plan(args, table, group, &kafka, &postgres) => plan.map(Some),
             () = context.stop.wait() => Ok(None),
         }
     })?;
@@ -122,6 +127,7 @@ async fn plan(
     args: &Args,
     table: Identifier,
     group: String,
+    kafka: &KafkaSettings,
     postgres: &PostgresSettings,
 ) -> anyhow::Result<Plan> {
     let client = connect(postgres, "orderctl consume").await?;
@@ -146,7 +152,8 @@ async fn plan(
         worker: worker_name(),
     };
     refuse_shared_group(&client, &ledger, &owner, &found).await?;
-    Ok(Plan { owner, target, found, ledger })
+    let (brokers, database) = (kafka.brokers().to_owned(), postgres.server.clone());
+    Ok(Plan { owner, target, brokers, database, found, ledger })
 }
 
 fn no_such_table(args: &Args, table: &Identifier) -> anyhow::Error {
@@ -237,6 +244,7 @@ fn start(
         target: plan.target.clone(),
         keep_payloads: server_may_refuse || args.on_duplicate == OnDuplicate::Reject,
         stop: context.stop.clone(),
+        metrics: Arc::clone(&context.metrics),
     })
 }
 
