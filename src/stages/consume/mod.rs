@@ -1,6 +1,7 @@
 //! `consume`: a topic into a table, exactly once, for ever or until an end.
 
 mod prepare;
+pub mod selection;
 mod summary;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::error::Outcome;
 use crate::events::Kind;
 use crate::stages::db_setup;
 
+use selection::Selection;
 pub use summary::Summary;
 
 /// The longest that a record waits for its batch to fill.
@@ -90,6 +92,16 @@ pub struct Args {
 }
 
 impl Args {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            table: self.table.as_ref(),
+            schema: self.schema.as_ref(),
+            kind: self.kind,
+            topic_name: self.topic_name.as_deref(),
+            group: self.group.as_deref(),
+        }
+    }
+
     fn options(&self) -> Options {
         Options {
             bounds: Bounds { rows_max: self.batch_rows as usize, bytes_max: BATCH_BYTES_MAX },
