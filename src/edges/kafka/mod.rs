@@ -5,6 +5,7 @@ pub mod client;
 pub mod consumer;
 pub mod diagnosis;
 pub mod producer;
+pub mod range;
 pub mod topics;
 
 pub use consumer::{Consumer, Happening, Polled};

@@ -6,11 +6,11 @@ use std::sync::{Arc, mpsc};
 use anyhow::Context as _;
 
 use super::Args;
-use super::selection::{KAFKA_TIMEOUT, Plan, Selection, find_topic};
+use super::selection::{KAFKA_TIMEOUT, Plan, Selection, find_topic, refuse_own_properties};
 use crate::cli::Context;
-use crate::config::{KafkaSettings, PostgresSettings};
+use crate::config::PostgresSettings;
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES, Watermarks};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, Watermarks};
 use crate::edges::postgres::claimer::{Claimer, Log, Request};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::transaction::Destination;
@@ -65,31 +65,6 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     }
     let parts = start(args, context, &postgres, &plan, consumer)?;
     Ok(Some(Prepared { plan, parts }))
-}
-
-/// Refuses properties that would change how positions are kept or partitions
-/// are handed over.
-fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
-    for (name, value) in &kafka.properties {
-        let fault = match name.as_str() {
-            "group.id" => "name the consumer group with --group, not with group.id".to_owned(),
-            "group.protocol" if value.expose() != "classic" => {
-                "group.protocol can only be classic here: leave it out".to_owned()
-            }
-            "partition.assignment.strategy" if value.expose().contains("cooperative") => {
-                "partition.assignment.strategy can be range or roundrobin, not cooperative-sticky"
-                    .to_owned()
-            }
-            own if OWN_PROPERTIES.iter().any(|(name, _)| *name == own) => {
-                format!(
-                    "property {own} is not free: positions are kept in the database; leave it out"
-                )
-            }
-            _ => continue,
-        };
-        return Err(Usage(fault).into());
-    }
-    Ok(())
 }
 
 async fn plan(selection: &Selection<'_>, postgres: &PostgresSettings) -> anyhow::Result<Plan> {

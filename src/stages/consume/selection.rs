@@ -8,11 +8,12 @@ use anyhow::anyhow;
 use crate::cli::Context;
 use crate::config::KafkaSettings;
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::Consumer;
+use crate::edges::kafka::consumer::{Consumer, OWN_PROPERTIES};
 use crate::edges::postgres::claimer::refuse_shared_group;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
 use crate::edges::postgres::target::{self, Found, Target};
 use crate::edges::postgres::{Client, Identifier};
+use crate::error::Usage;
 use crate::events::Kind;
 
 /// How long a broker may take to answer.
@@ -138,4 +139,32 @@ pub fn find_topic(
              --create-topic`, or name another with --topic-name"
         )
     })
+}
+
+/// Refuses properties that would change how positions are kept or partitions
+/// are handed over.
+///
+/// # Errors
+/// A [`Usage`] error that names the property.
+pub fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
+    for (name, value) in &kafka.properties {
+        let fault = match name.as_str() {
+            "group.id" => "name the consumer group with --group, not with group.id".to_owned(),
+            "group.protocol" if value.expose() != "classic" => {
+                "group.protocol can only be classic here: leave it out".to_owned()
+            }
+            "partition.assignment.strategy" if value.expose().contains("cooperative") => {
+                "partition.assignment.strategy can be range or roundrobin, not cooperative-sticky"
+                    .to_owned()
+            }
+            own if OWN_PROPERTIES.iter().any(|(name, _)| *name == own) => {
+                format!(
+                    "property {own} is not free: positions are kept in the database; leave it out"
+                )
+            }
+            _ => continue,
+        };
+        return Err(Usage(fault).into());
+    }
+    Ok(())
 }
