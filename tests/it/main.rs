@@ -9,3 +9,4 @@ mod produce;
 mod stack;
 mod support;
 mod tidy;
+mod verify;
