@@ -1,7 +1,7 @@
 //! What the writers and the claimer tell the loop.
 
 use super::batch::Batch;
-use super::checkpoint::Claim;
+use super::checkpoint::{Claim, TopicId};
 
 /// Something that happened on the database's side.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub enum Fate {
 pub struct Claimed {
     /// The assignment.
     pub generation: u64,
+    /// The topic that the positions are of; none when the brokers give no ids.
+    pub topic_id: Option<TopicId>,
     /// Where each partition goes on, and the offset its log ended at when it was
     /// claimed.
     pub partitions: Vec<(Claim, i64)>,

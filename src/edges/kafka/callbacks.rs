@@ -13,7 +13,9 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::client::ClientLog;
 use super::consumer::Happening;
+use super::topic_id;
 use crate::console::Console;
+use crate::engine::checkpoint::TopicId;
 
 /// Collects what librdkafka calls back with.
 #[derive(Debug)]
@@ -24,25 +26,36 @@ pub(super) struct Callbacks {
     pub rebalances: Mutex<VecDeque<Happening>>,
     /// After the last recorded offset of each partition, from the statistics.
     pub ends: Mutex<BTreeMap<i32, i64>>,
+    /// The topic that records come from now; none before the first assignment.
+    pub topic_id: Mutex<Option<TopicId>>,
+    /// Whether the user wants to see librdkafka's debug lines.
+    shows_debug: bool,
     /// Set when nobody polls any more.
     pub closing: AtomicBool,
 }
 
 impl Callbacks {
     /// With nothing collected yet.
-    pub fn new(console: &Console) -> Callbacks {
+    pub fn new(console: &Console, shows_debug: bool) -> Callbacks {
         Callbacks {
             log: ClientLog::new(console),
             rebalances: Mutex::default(),
             ends: Mutex::default(),
+            topic_id: Mutex::default(),
+            shows_debug,
             closing: AtomicBool::new(false),
         }
     }
 }
 
 impl ClientContext for Callbacks {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.observe(facility, line);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if let Some(id) = topic_id::changed_to(facility, line) {
+            *self.topic_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        }
+        if self.shows_debug || !matches!(level, RDKafkaLogLevel::Debug) {
+            self.log.observe(facility, line);
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,7 +21,10 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client::describe;
+use super::questions::Questions;
+use super::topic_id;
 use crate::console::Console;
+use crate::engine::checkpoint::TopicId;
 use crate::engine::record::Raw;
 use crate::error::Usage;
 
@@ -51,9 +54,6 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("isolation.level", "read_committed"),
 ];
-
-/// How many partitions' watermarks are asked for at the same time.
-const ASKED_AT_ONCE: usize = 16;
 
 /// A client of a group that connects already while its topic is being found out.
 pub struct Joining {
@@ -128,8 +128,10 @@ impl Joining {
         if console.shows_progress() {
             config.set("statistics.interval.ms", "1000");
         }
+        let wanted = config.get("debug").map(str::to_owned);
+        config.set("debug", [wanted.as_deref().unwrap_or(""), topic_id::LOGGED_BY].join(","));
         let inner = config
-            .create_with_context(Callbacks::new(console))
+            .create_with_context(Callbacks::new(console, wanted.is_some()))
             .map_err(|error| Usage(describe(&error)))?;
         Ok(Joining { inner })
     }
@@ -230,6 +232,12 @@ impl Consumer {
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The topic that records polled from now on come from; none when that is not
+    /// known yet, or the brokers are too old to give topics ids.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.inner.context().topic_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The number of the topic's partitions; none when there is no such topic.
     ///
     /// # Errors
@@ -254,8 +262,8 @@ impl Consumer {
     }
 
     /// A handle for questions from another thread; it does not keep the client.
-    pub fn watermarks(&self) -> Watermarks {
-        Watermarks { inner: Arc::downgrade(&self.inner), topic: self.topic.clone() }
+    pub fn questions(&self) -> Questions {
+        Questions::new(&self.inner, &self.topic)
     }
 
     /// Leaves the group, but waits no longer than `limit` for it: closing a
@@ -288,44 +296,6 @@ impl Consumer {
             list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
         }
         Ok(list)
-    }
-}
-
-/// Asks for watermarks through a consumer's connections.
-pub struct Watermarks {
-    inner: Weak<BaseConsumer<Callbacks>>,
-    topic: String,
-}
-
-impl Watermarks {
-    /// The offset of each partition's first record and the one after its last;
-    /// none when the consumer is closed. Asks for some at the same time.
-    ///
-    /// # Errors
-    /// When the broker does not answer in time, or has no such partition.
-    pub fn of(
-        &self,
-        partitions: &[i32],
-        timeout: Duration,
-    ) -> anyhow::Result<Option<Vec<(i64, i64)>>> {
-        let Some(consumer) = self.inner.upgrade() else { return Ok(None) };
-        let ask = |partition: i32| {
-            consumer
-                .fetch_watermarks(&self.topic, partition, timeout)
-                .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
-        };
-        let mut watermarks = Vec::with_capacity(partitions.len());
-        for some in partitions.chunks(ASKED_AT_ONCE) {
-            let answers: Vec<_> = std::thread::scope(|scope| {
-                let asked: Vec<_> =
-                    some.iter().map(|partition| scope.spawn(|| ask(*partition))).collect();
-                asked.into_iter().map(|answer| answer.join()).collect()
-            });
-            for answer in answers {
-                watermarks.push(answer.map_err(|_| anyhow::anyhow!("a question panicked"))??);
-            }
-        }
-        Ok(Some(watermarks))
     }
 }
 

@@ -10,12 +10,13 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use super::failure::describe;
 use super::identifier::literal;
 use super::ledger::{Ledger, Owner};
 use super::target::{Found, Target};
+use crate::engine::checkpoint::TopicId;
 
 /// A dead letter, as far as it says which record it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,16 @@ pub async fn begin(client: &Client) -> anyhow::Result<()> {
     client.batch_execute(begin).await.map_err(|error| anyhow!("{}", describe(&error)))
 }
 
-/// Where each partition stands: the offset of the first record not yet stored.
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The offset of the first record not yet stored.
+    pub next_offset: i64,
+    /// The topic that this is an offset of, where the brokers give ids.
+    pub topic_id: Option<TopicId>,
+}
+
+/// Where each partition stands.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -49,10 +59,20 @@ pub async fn positions(
     client: &Client,
     ledger: &Ledger,
     owner: &Owner,
-) -> anyhow::Result<BTreeMap<i32, i64>> {
-    let claims = ledger.positions(client, owner).await;
-    let claims = claims.map_err(|error| refusal(&error, &ledger.table("ledger_position")))?;
-    Ok(claims.into_iter().map(|claim| (claim.partition, claim.next_offset)).collect())
+) -> anyhow::Result<BTreeMap<i32, Position>> {
+    let positions = ledger.table("ledger_position");
+    let sql = format!(
+        "select partition, next_offset, topic_id from {positions}
+         where group_name = {} and topic = {}",
+        literal(&owner.group),
+        literal(&owner.topic)
+    );
+    let rows = client.query_typed(&sql, &[]).await.map_err(|error| refusal(&error, &positions))?;
+    let position = |row: &Row| Position {
+        next_offset: row.get(1),
+        topic_id: row.get::<_, Option<_>>(2).map(TopicId),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), position(row))).collect())
 }
 
 /// Who else stores into the table, as `group GROUP of topic TOPIC`.

@@ -20,6 +20,7 @@ impl Loop<'_> {
 
     pub(super) fn begin_reading(&mut self, claimed: &Claimed) -> anyhow::Result<()> {
         let lanes = self.lanes.len();
+        self.topic_id.clone_from(&claimed.topic_id);
         for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
             let partition =
                 Partition { claim: *claim, lane: number % lanes, end: *end, at_end: false };
@@ -50,6 +51,15 @@ impl Loop<'_> {
         self.partitions.clear();
         for lane in &mut self.lanes {
             lane.begin(self.generation);
+        }
+    }
+
+    /// Whether records come from a topic other than the one whose positions were
+    /// claimed: it was deleted and created again meanwhile.
+    pub(super) fn is_another_topic(&self) -> bool {
+        match (&self.topic_id, self.parts.consumer.topic_id()) {
+            (Some(claimed), Some(read)) => *claimed != read,
+            _ => false,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::batch::Bounds;
+use super::checkpoint::TopicId;
 use super::lanes::{Lane, Partition, take};
 use super::report::Report;
 use crate::edges::kafka::{Consumer, Happening, Polled};
@@ -112,6 +113,8 @@ struct Loop<'p> {
     progress: &'p mut dyn FnMut(Progress<'_>),
     phase: Phase,
     generation: u64,
+    /// The topic that the partitions were claimed of.
+    topic_id: Option<TopicId>,
     partitions: BTreeMap<i32, Partition>,
     /// Positions in the database that the group was not told yet.
     unshown: BTreeMap<i32, i64>,
@@ -143,6 +146,7 @@ pub fn run(
         progress,
         phase: Phase::Joining,
         generation: 0,
+        topic_id: None,
         partitions: BTreeMap::new(),
         unshown: BTreeMap::new(),
         shown_at: now,
@@ -300,6 +304,10 @@ impl Loop<'_> {
     /// batch `must_go`, waits: shortly as it is, then with the partitions paused,
     /// polling all the while.
     fn hand_over(&mut self, lane: usize, must_go: bool) -> anyhow::Result<()> {
+        if !self.lanes[lane].filling.is_empty() && self.is_another_topic() {
+            // The claim that follows says what is gone.
+            return self.rejoin();
+        }
         let since = Instant::now();
         while !self.lanes[lane].filling.is_empty() {
             if self.lanes[lane].try_send() {

@@ -10,8 +10,9 @@ use super::selection::{KAFKA_TIMEOUT, Plan, Selection, find_topic, refuse_own_pr
 use crate::cli::Context;
 use crate::config::PostgresSettings;
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, Watermarks};
-use crate::edges::postgres::claimer::{Claimer, Log, Request};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
+use crate::edges::kafka::questions::Questions;
+use crate::edges::postgres::claimer::{Claimer, Request};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::transaction::Destination;
 use crate::edges::postgres::{OnDuplicate, application_name, runtime, writer};
@@ -108,7 +109,7 @@ fn start(
         on_data_loss: args.on_data_loss,
     };
     let (claims, requests) = mpsc::channel();
-    start_claimer(claimer, consumer.watermarks(), requests, reporter)?;
+    start_claimer(claimer, consumer.questions(), requests, reporter)?;
     let server_may_refuse = plan.target.server_may_refuse;
     Ok(Parts {
         consumer,
@@ -123,12 +124,12 @@ fn start(
 
 fn start_claimer(
     claimer: Claimer,
-    watermarks: Watermarks,
+    questions: Questions,
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Sender<Report>,
 ) -> anyhow::Result<()> {
     let serve = move || {
-        let logs = |partitions: &[i32]| logs(&watermarks, partitions);
+        let logs = |partitions: &[i32]| questions.logs(partitions, KAFKA_TIMEOUT);
         if let Err(error) = claimer.serve(&requests, logs, &reports) {
             // The receiver is gone only when the run has ended already.
             let _ = reports.send(Report::Failed(error));
@@ -139,11 +140,4 @@ fn start_claimer(
         .spawn(serve)
         .map(|_| ())
         .context("cannot start the claimer's thread")
-}
-
-/// What Kafka has of each partition; none when the consumer is closed.
-fn logs(watermarks: &Watermarks, partitions: &[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>> {
-    let Some(watermarks) = watermarks.of(partitions, KAFKA_TIMEOUT)? else { return Ok(None) };
-    let logs = watermarks.into_iter().map(|(first, end)| Log { first, end });
-    Ok(Some(partitions.iter().copied().zip(logs).collect()))
 }

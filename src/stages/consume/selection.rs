@@ -12,7 +12,7 @@ use crate::edges::kafka::consumer::{Consumer, OWN_PROPERTIES};
 use crate::edges::postgres::claimer::refuse_shared_group;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
 use crate::edges::postgres::target::{self, Found, Target};
-use crate::edges::postgres::{Client, Identifier};
+use crate::edges::postgres::{Client, Identifier, setup};
 use crate::error::Usage;
 use crate::events::Kind;
 
@@ -73,6 +73,7 @@ impl Selection<'_> {
             let command = self.setup_command(&table);
             anyhow!("there is no ledger in this database yet: run `{command}`")
         })?;
+        setup::refuse_outdated(client, &ledger).await?;
         let recorded = ledger.kind_of(client, &found).await?;
         let kind = match self.kind.or(recorded) {
             Some(kind) => kind,

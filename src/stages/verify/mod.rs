@@ -49,6 +49,7 @@ use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::kafka::range::{self, Span};
 use crate::edges::kafka::{client, topics};
 use crate::edges::postgres::{Identifier, key::KeyForm, runtime};
+use crate::engine::checkpoint::Log;
 use crate::error::Outcome;
 use crate::events::Kind;
 use crate::stages::consume::selection::{
@@ -226,16 +227,19 @@ fn spans(
     snapshot: &Snapshot,
 ) -> anyhow::Result<BTreeMap<i32, Span>> {
     let numbers: Vec<i32> = (0..i32::try_from(partitions)?).collect();
-    let watermarks = consumer.watermarks().of(&numbers, KAFKA_TIMEOUT)?.unwrap_or_default();
+    let logs = consumer.questions().logs(&numbers, KAFKA_TIMEOUT)?;
+    let logs = logs.context("the client was closed")?;
+    snapshot.refuse_other_topic(logs.topic_id.as_ref())?;
+    let position_of = |number: i32| snapshot.positions.get(&number).map(|one| one.next_offset);
     let mut spans: BTreeMap<i32, Span> = BTreeMap::new();
-    for (number, (first, end)) in numbers.into_iter().zip(watermarks) {
-        let position = snapshot.positions.get(&number).copied().unwrap_or(first);
+    for (number, Log { first, end }) in logs.partitions {
+        let position = position_of(number).unwrap_or(first);
         spans.insert(number, Span { first, position, end });
     }
     // Partitions that only the database knows have nothing that could be read.
     let named = snapshot.positions.keys().copied().chain(snapshot.letters.partitions());
     for number in named {
-        let position = snapshot.positions.get(&number).copied().unwrap_or(0);
+        let position = position_of(number).unwrap_or(0);
         spans.entry(number).or_insert(Span { first: 0, position, end: 0 });
     }
     Ok(spans)
@@ -280,7 +284,7 @@ impl Compared {
         let partition = |(number, span): (&i32, &Span)| Partition {
             partition: *number,
             first: span.first,
-            position: snapshot.positions.get(number).copied(),
+            position: snapshot.positions.get(number).map(|one| one.next_offset),
             end: span.end,
             counts: counts.get(number).copied().unwrap_or_default(),
         };

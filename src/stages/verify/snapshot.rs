@@ -12,8 +12,10 @@ use super::spill::Spill;
 use crate::config::PostgresSettings;
 use crate::console::Console;
 use crate::edges::postgres::connect::connect;
-use crate::edges::postgres::effects;
+use crate::edges::postgres::effects::{self, Position};
 use crate::edges::postgres::key::KeyForm;
+use crate::edges::postgres::ledger::Owner;
+use crate::engine::checkpoint::TopicId;
 use crate::stages::consume::selection::{Plan, Selection};
 
 /// Rows are counted on the screen once in so many.
@@ -25,7 +27,7 @@ pub struct Snapshot {
     /// Table, ledger, group and topic.
     pub plan: Plan,
     /// The ledger's position of each partition.
-    pub positions: BTreeMap<i32, i64>,
+    pub positions: BTreeMap<i32, Position>,
     /// The dead letters.
     pub letters: Letters,
     /// Who else stores into the table.
@@ -48,8 +50,8 @@ pub async fn take(
     console: &Console,
 ) -> anyhow::Result<Snapshot> {
     let client = connect(postgres, "orderctl verify").await?;
-    effects::begin(&client).await?;
     let plan = selection.resolve(&client, String::new()).await?;
+    effects::begin(&client).await?;
     let Plan { owner, target, found, ledger } = &plan;
     if let Some(manifest) = manifest {
         manifest.check(&owner.topic, target.kind.name())?;
@@ -98,6 +100,26 @@ impl Snapshot {
             findings.add(Fault::Extra, || row_alone(None));
         }
         TableCounts { rows: self.rows, extra: alone, unknown: 0 }
+    }
+
+    /// Refuses a topic that was created again since: positions in the old one say
+    /// nothing about the records of this one.
+    ///
+    /// # Errors
+    /// When it was, with the choices.
+    pub fn refuse_other_topic(&self, there: Option<&TopicId>) -> anyhow::Result<()> {
+        let Some(there) = there else { return Ok(()) };
+        let stored_of = |position: &Position| position.topic_id.clone();
+        let other = self.positions.values().filter_map(stored_of).find(|id| id != there);
+        let Some(old) = other else { return Ok(()) };
+        let Owner { group, topic, .. } = &self.plan.owner;
+        bail!(
+            "topic {topic} was deleted and created again: what group {group} stored came from the \
+             old one (id {}), of which the one there now (id {}) has no records; have the new one \
+             consumed with --on-data-loss earliest, or under another --group",
+            old.0,
+            there.0
+        )
     }
 
     /// What limits the judgement for the database's reasons.

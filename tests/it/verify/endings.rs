@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verify;
-use crate::support::{Sandbox, Session, eventually, order, sql};
+use crate::support::{Sandbox, Session, eventually, kafka, order, sql};
 
 #[test]
 fn a_group_that_has_stored_nothing_is_not_taken_for_fine() {
@@ -32,6 +32,26 @@ fn a_table_or_topic_that_is_not_there_is_named_with_the_cure() {
     let gone = Sandbox { topic: format!("no_{}", sandbox.topic), ..sandbox.clone() };
     let refused = verify(&gone, "orders").finish().code(1);
     assert!(refused.stderr.contains(&format!("there is no topic {}", gone.topic)), "{refused}");
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_not_taken_for_the_old_one() {
+    let sandbox = Sandbox::new("verify_anew").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&[order("1"), order("2")]);
+    sandbox.store("orders").finish().success();
+    kafka().delete_topic(&sandbox.topic);
+    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
+    eventually("the topic is gone", Duration::from_secs(30), is_gone);
+    let sandbox = sandbox.with_topic(1);
+    sandbox.publish(&[order("1"), order("2")]);
+    let refused = verify(&sandbox, "orders").finish().code(1);
+    for word in ["deleted and created again", "--on-data-loss earliest", "--group"] {
+        assert!(refused.stderr.contains(word), "{word}: {refused}");
+    }
+    sandbox.store("orders").args(["--on-data-loss", "earliest"]).finish().success();
+    let report = super::fine(&sandbox);
+    assert_eq!(super::counts(&report["totals"], ["read", "stored"]), [2, 2]);
 }
 
 #[test]
