@@ -145,10 +145,14 @@ impl Report {
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
-        if self.ok {
-            writeln!(f, "everything is where it should be")?;
+        match (self.ok, self.totals.unknown) {
+            (true, 0) => writeln!(f, "nothing is missing, duplicated or extra"),
+            (true, unknown) => writeln!(
+                f,
+                "nothing is missing, duplicated or extra as far as can be judged; {unknown} unknown"
+            ),
+            (false, _) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -210,5 +214,16 @@ mod tests {
         assert!(lines[4].starts_with("partition     read"), "{text}");
         assert!(lines[5].starts_with("0          1000000"), "{text}");
         assert!(lines[6].starts_with("total      1000000"), "{text}");
+    }
+
+    #[test]
+    fn what_is_unknown_is_not_called_fine() {
+        let said = |unknown| {
+            let counts = Counts { unknown, ..Counts::default() };
+            let text = Report { ok: true, ..report(counts) }.to_string();
+            text.lines().rev().nth(1).unwrap_or_default().to_owned()
+        };
+        assert_eq!(said(0), "nothing is missing, duplicated or extra");
+        assert!(said(4).contains("as far as can be judged; 4 unknown"), "{}", said(4));
     }
 }
