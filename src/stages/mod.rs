@@ -6,3 +6,4 @@ pub mod db_setup;
 pub mod demo;
 pub mod produce;
 pub mod stack;
+pub mod verify;

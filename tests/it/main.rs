@@ -10,3 +10,4 @@ mod seen;
 mod stack;
 mod support;
 mod tidy;
+mod verify;

@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod diagnosis;
 pub mod producer;
 pub mod questions;
+pub mod range;
 mod topic_id;
 pub mod topics;
 

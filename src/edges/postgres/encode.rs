@@ -31,6 +31,15 @@ pub fn row(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<Rang
     written
 }
 
+/// Appends the value of the event's id alone, as the key column holds it.
+///
+/// # Errors
+/// A reject when the column cannot hold it; `out` may have grown then.
+pub fn key(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<(), Reject> {
+    let column = target.key();
+    value(event.value(column.field), column, out).map(|_| ())
+}
+
 fn columns(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<Range<usize>, Reject> {
     out.extend_from_slice(&target.column_count.to_be_bytes());
     let mut key = 0..0;
