@@ -151,7 +151,7 @@ fn storable_time(letter: &DeadLetter) -> Option<i64> {
 }
 
 /// Text that PostgreSQL can hold: it has no NUL.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\\0")
 }
 
