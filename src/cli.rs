@@ -62,6 +62,8 @@ enum Verb {
     Stack(stages::stack::Args),
     /// Store a topic's events in a table, exactly once
     Consume(stages::consume::Args),
+    /// See what was rejected and why, and move it again after the cure
+    Dlq(stages::dlq::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -137,6 +139,7 @@ impl Cli {
             Verb::Produce(args) => stages::produce::run(&args, &context),
             Verb::Stack(args) => stages::stack::run(&args, &context),
             Verb::Consume(args) => stages::consume::run(&args, &context),
+            Verb::Dlq(args) => stages::dlq::run(&args, &context),
         }
     }
 }
