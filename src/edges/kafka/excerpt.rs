@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
@@ -23,6 +23,8 @@ use crate::stop::Stop;
 const LIMIT: Duration = Duration::from_secs(30);
 /// How often a stop is looked for.
 const SLICE: Duration = Duration::from_millis(100);
+/// The longest wait for one answer, so that a stop is noticed.
+const ASK_SLICE: Duration = Duration::from_secs(4);
 /// For librdkafka only: partitions are assigned here, and no group is joined.
 const GROUP: &str = "orderctl-dlq";
 
@@ -90,7 +92,9 @@ impl Excerpt {
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
         }
-        config.set("group.id", GROUP);
+        if config.get("group.id").is_none() {
+            config.set("group.id", GROUP);
+        }
         // What is done with a record may take its time.
         config.set("max.poll.interval.ms", "86400000");
         config.set(
@@ -107,22 +111,39 @@ impl Excerpt {
 
     /// What tells this cluster from others; empty when it has no id.
     pub fn cluster_id(&self) -> String {
-        self.inner.client().fetch_cluster_id(LIMIT).unwrap_or_default()
+        self.inner.client().fetch_cluster_id(ASK_SLICE).unwrap_or_default()
     }
 
     /// Each partition from its first record to its end, by number.
     ///
     /// # Errors
-    /// When the broker does not answer, or the topic may not be read.
-    pub fn spans(&self, partitions: usize) -> anyhow::Result<Vec<Span>> {
+    /// When the broker does not answer for 30 s, or the topic may not be read; a
+    /// stop is an error too, the caller asks `stop` which it was.
+    pub fn spans(&self, partitions: usize, stop: &Stop) -> anyhow::Result<Vec<Span>> {
         let span = |partition: i32| {
             let (from, end) = self
-                .inner
-                .fetch_watermarks(&self.topic, partition, LIMIT)
+                .watermarks(partition, stop)
                 .with_context(|| format!("cannot ask for the ends of topic {}", self.topic))?;
             Ok(Span { partition, from, end })
         };
         (0..i32::try_from(partitions)?).map(span).collect()
+    }
+
+    fn watermarks(&self, partition: i32, stop: &Stop) -> anyhow::Result<(i64, i64)> {
+        let since = Instant::now();
+        loop {
+            let error = match self.inner.fetch_watermarks(&self.topic, partition, ASK_SLICE) {
+                Ok(watermarks) => return Ok(watermarks),
+                Err(error) => error,
+            };
+            if stop.requested() {
+                bail!("stopped before an answer came");
+            }
+            let may_pass = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+            if !may_pass || since.elapsed() > LIMIT {
+                bail!("{}", describe(&error));
+            }
+        }
     }
 
     /// Reads spans and gives each record to `take`, those of one partition in
@@ -150,14 +171,12 @@ impl Excerpt {
             }
             match self.inner.poll(SLICE) {
                 Some(Ok(message)) => {
-                    heard = Instant::now();
                     let (partition, offset) = (message.partition(), message.offset());
                     let Some(end) = left.get(&partition).copied() else { continue };
                     if offset < end && take(&Record(message))?.is_break() {
                         return Ok(());
                     }
-                    // What was taken may have lasted.
-                    heard = heard.max(Instant::now());
+                    heard = Instant::now();
                     if offset + 1 >= end {
                         left.remove(&partition);
                     }

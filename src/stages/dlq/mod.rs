@@ -274,7 +274,7 @@ struct TopicNow {
 fn look_at(kafka: &KafkaSettings, topic: &str, context: &Context) -> anyhow::Result<TopicNow> {
     let partitions = partition_count(kafka, topic, context)?;
     let excerpt = Excerpt::new(kafka, topic, Isolation::Committed, &context.console)?;
-    let spans = excerpt.spans(partitions)?;
+    let spans = excerpt.spans(partitions, &context.stop)?;
     Ok(TopicNow { excerpt, spans })
 }
 

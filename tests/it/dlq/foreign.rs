@@ -111,6 +111,8 @@ fn letters_go_back_to_where_their_headers_say_once() {
     let (sandbox, letters) = with_letters("foreign_redrive");
     let dry = dlq("redrive", &letters, ["--all", "--dry-run"]).finish().json();
     assert_eq!(dry["chosen"], 4);
+    let limited = dlq("redrive", &letters, ["--all", "--dry-run", "--limit", "3"]);
+    assert_eq!(limited.finish().json()["chosen"], 3);
     let known = format!("select 1 from orderctl.foreign_letter where topic = '{letters}'");
     assert!(sql(&known).is_empty(), "a dry run notes nothing");
     assert!(copies(&sandbox.topic).is_empty());

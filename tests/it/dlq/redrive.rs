@@ -73,6 +73,8 @@ fn only_the_letters_that_were_chosen_are_moved() {
     assert_eq!(states(&sandbox), "open 2, redriven 1");
     dlq(&sandbox, "redrive", ["--reason", "no such reason"]).finish().success();
     assert_eq!(states(&sandbox), "open 2, redriven 1");
+    let limited = dlq(&sandbox, "redrive", ["--all", "--limit", "1", "--dry-run"]);
+    assert_eq!(limited.finish().success().json()["chosen"], 1);
     let marks: Vec<String> = copies(&sandbox.topic).into_keys().collect();
     assert!(marks.len() == 1 && marks[0].ends_with(&format!("/own/{}", ids[1])), "{marks:?}");
 }

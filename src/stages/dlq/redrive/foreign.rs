@@ -62,7 +62,10 @@ pub fn redrive(
             mover.take(std::mem::take(&mut portion), summary)?;
             bytes = 0;
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(match args.limit.is_some_and(|limit| summary.chosen >= limit) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     })?;
     mover.take(portion, summary)
 }
@@ -147,6 +150,9 @@ impl Mover<'_> {
             if state == "redriven" {
                 summary.done_before += 1;
                 continue;
+            }
+            if self.args.limit.is_some_and(|limit| summary.chosen >= limit) {
+                break;
             }
             summary.chosen += 1;
             match letter.topic {

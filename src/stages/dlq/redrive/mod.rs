@@ -31,6 +31,7 @@ const NAMED_MAX: usize = 20;
 Examples:
   orderctl dlq redrive 17 18                      two letters, to their topics
   orderctl dlq redrive --reason priority --dry-run
+  orderctl dlq redrive --all --limit 10           a few first
   orderctl dlq redrive --all --to table           after the table was altered
   orderctl dlq redrive --all --topic orders.DLT   letters of Connect or Spring
 
@@ -50,6 +51,10 @@ pub struct Args {
     /// All open letters
     #[arg(long)]
     all: bool,
+
+    /// Most letters moved, the oldest first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
 
     /// Only say what would be moved
     #[arg(long)]
@@ -264,8 +269,9 @@ fn redrive(args: &Args, context: &Context, summary: &mut Summary) -> anyhow::Res
     let found = chosen.len();
     let unfinished = [State::Open, State::Redriving].map(State::name);
     chosen.retain(|letter| unfinished.contains(&letter.state.as_str()));
-    summary.chosen = chosen.len() as u64;
     summary.done_before = (found - chosen.len()) as u64;
+    chosen.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
+    summary.chosen = chosen.len() as u64;
     if args.dry_run {
         for letter in chosen {
             let to = match args.to {

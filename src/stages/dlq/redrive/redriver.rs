@@ -53,7 +53,8 @@ impl<'d> Redriver<'d> {
         let partitions = partition_count(kafka, topic, desk.context)?;
         let committed = Excerpt::new(kafka, topic, Isolation::Committed, console)?;
         let uncommitted = Excerpt::new(kafka, topic, Isolation::Uncommitted, console)?;
-        let from: Vec<i64> = committed.spans(partitions)?.iter().map(|span| span.end).collect();
+        let spans = committed.spans(partitions, stop)?;
+        let from: Vec<i64> = spans.iter().map(|span| span.end).collect();
         let identity = desk.ask(redrive::identity(&desk.client, &desk.ledger))?;
         let cluster = committed.cluster_id();
         let beginning = redrive::begin(&desk.client, &desk.ledger, &cluster, topic, &from);
@@ -136,12 +137,12 @@ impl<'d> Redriver<'d> {
     /// when retention has removed some of it, or the topic was made anew.
     fn visible_since(&self, earlier: &Run) -> anyhow::Result<(Vec<Span>, bool)> {
         let partitions = self.run.from.len();
-        let ends = self.uncommitted.spans(partitions)?;
-        let since = Instant::now();
         let (console, stop) = (&self.desk.context.console, &self.desk.context.stop);
+        let ends = self.uncommitted.spans(partitions, stop)?;
+        let since = Instant::now();
         let mut is_told = false;
         loop {
-            let visible = self.committed.spans(partitions)?;
+            let visible = self.committed.spans(partitions, stop)?;
             if visible.iter().zip(&ends).all(|(visible, end)| visible.end >= end.end) {
                 break;
             }
