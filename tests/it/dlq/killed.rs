@@ -146,3 +146,28 @@ fn an_open_transaction_of_somebody_else_hides_nothing() {
     assert_eq!(next.finish().success().json()["found_published"], 2);
     assert_each_redriven_once(&sandbox, 2);
 }
+
+#[test]
+fn a_run_that_is_not_the_topics_owner_any_more_takes_no_more_letters() {
+    // More than one portion.
+    let sandbox = rejected("owner", 700);
+    make_marks_wait();
+    let holder = Session::open();
+    holder.run(&format!("select pg_advisory_lock{}", lock_of(&sandbox, "redriven")));
+    let run = redrive(&sandbox).spawn();
+    eventually("it marks its first portion", LIMIT, || {
+        waiting_for(&sandbox, "redriven").len() == 1
+    });
+    // As another run does at its beginning.
+    sql(&format!(
+        "update orderctl.redrive_owner set redrive_id = redrive_id + 1000000 where topic = '{}'",
+        sandbox.topic
+    ));
+    holder.run(&format!("select pg_advisory_unlock{}", lock_of(&sandbox, "redriven")));
+    let ended = run.finish().code(1);
+    let left = ended.json();
+    assert_eq!((&left["published"], &left["left"]), (&500.into(), &200.into()));
+    assert!(ended.stderr.contains("letters are left"), "{ended}");
+    assert_eq!(redrive(&sandbox).finish().success().json()["published"], 200);
+    assert_each_redriven_once(&sandbox, 700);
+}

@@ -233,18 +233,19 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         }
     }
     context.console.result(&summary)?;
-    if summary.left > 0 && !summary.interrupted {
-        context.console.note(
-            "note: letters are left that another redrive has, or one that did not finish (to \
-             another cluster, or before --to table): run it again when that has ended",
-        );
-    }
     if summary.unknown > 0 {
         bail!(
             "an earlier run was killed, and what would tell whether it published {} letters is \
              gone from the topic: see whether their effect is there, then decide with --if-unknown \
              again or --if-unknown done",
             summary.unknown
+        );
+    }
+    if summary.left > 0 && !summary.interrupted {
+        bail!(
+            "{} letters are left: another redrive has them, or one that did not finish (to another \
+             cluster, or before --to table); run it again when that has ended",
+            summary.left
         );
     }
     Ok(match (summary.interrupted, summary.refused) {
