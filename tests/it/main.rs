@@ -7,6 +7,7 @@ mod db_setup;
 mod dlq;
 mod exactly_once;
 mod produce;
+mod seen;
 mod stack;
 mod support;
 mod tidy;

@@ -13,8 +13,10 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::client::{ClientLog, client_config_over, describe};
 use super::consumer::{DEFAULTS, Happening, OWN_PROPERTIES, happening};
+use super::topic_id;
 use crate::config::KafkaSettings;
 use crate::console::Console;
+use crate::engine::checkpoint::TopicId;
 use crate::engine::record::Raw;
 use crate::error::Usage;
 use crate::stop::Stop;
@@ -112,6 +114,15 @@ impl Excerpt {
     /// What tells this cluster from others; empty when it has no id.
     pub fn cluster_id(&self) -> String {
         self.inner.client().fetch_cluster_id(ASK_SLICE).unwrap_or_default()
+    }
+
+    /// What tells the topic from one made anew under its name; none for brokers
+    /// that give topics no ids.
+    ///
+    /// # Errors
+    /// When the broker does not answer in 4 s, or there is no such topic.
+    pub fn topic_id(&self) -> anyhow::Result<Option<TopicId>> {
+        topic_id::ask(self.inner.client(), &self.topic, ASK_SLICE)
     }
 
     /// Each partition from its first record to its end, by number.

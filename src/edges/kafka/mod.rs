@@ -6,7 +6,9 @@ pub mod consumer;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod producer;
+pub mod questions;
 pub mod republish;
+mod topic_id;
 pub mod topics;
 
 pub use consumer::{Consumer, Happening, Polled};

@@ -290,7 +290,8 @@ mod tests {
 
     fn publisher(cluster: &MockCluster<'_, impl ClientContext>) -> anyhow::Result<Publisher> {
         let settings = KafkaSettings::plaintext(&cluster.bootstrap_servers());
-        let console = Console { output: Default::default(), quiet: true, verbosity: 0 };
+        let log = crate::log::Log::PLAIN;
+        let console = Console { output: Default::default(), quiet: true, verbosity: 0, log };
         Publisher::new(&settings, "t", "orderctl-dlq-x-t", &console, &Stop::manual())
     }
 

@@ -21,6 +21,8 @@ use std::io;
 
 use tokio_postgres::Error;
 
+use crate::engine::metrics::Cause;
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -69,6 +71,11 @@ pub fn classify_sqlstate(code: &str) -> Class {
         "22" | "23" | "44" | "P0" => Class::Record,
         _ => Class::Stop,
     }
+}
+
+/// What a retry after this error is counted as.
+pub fn cause(error: &Error) -> Cause {
+    error.code().map_or(Cause::Connection, |code| Cause::of_sqlstate(code.code()))
 }
 
 /// Whether a key is in the table already (23505): the batch goes through

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Error, Row};
 use super::failure::describe;
 use super::identifier::Identifier;
 use super::ledger::{self, Ledger};
+use super::setup;
 
 /// What became of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -180,20 +181,11 @@ pub async fn open(
         },
         (None, None) => current_schema(client).await?,
     };
-    let setup = "run `orderctl db-setup` for your table";
     let found = ledger::locate(client, &schema).await.map_err(|error| plain(&error))?;
-    let ledger =
-        found.ok_or_else(|| anyhow!("there is no ledger in this database yet: {setup}"))?;
-    let sql = "select to_regclass($1) is not null";
-    let newest = ledger.table("foreign_letter");
-    let row = client.query_typed_one(sql, &[(&newest, Type::TEXT)]).await;
-    if !row.map_err(|error| plain(&error))?.get::<_, bool>(0) {
-        anyhow::bail!(
-            "the ledger in schema {} was made by an older orderctl: {setup}, which brings it up \
-             to date and leaves the table as it is",
-            ledger.schema
-        );
-    }
+    let ledger = found.ok_or_else(|| {
+        anyhow!("there is no ledger in this database yet: run `orderctl db-setup` for your table")
+    })?;
+    setup::refuse_outdated(client, &ledger).await?;
     Ok(ledger)
 }
 

@@ -20,6 +20,7 @@ use tokio_postgres::{Client, Row};
 
 use super::ledger::Ledger;
 use super::letters::refused;
+use crate::engine::checkpoint::TopicId;
 
 /// Whose letters: the ledger's own, or those of a topic that others write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Run {
     pub cluster: String,
     /// The topic it publishes to.
     pub topic: String,
+    /// The topic's id, for brokers that give topics ids.
+    pub topic_id: Option<TopicId>,
     /// What it publishes is at or after these offsets, by partition.
     pub from: Vec<i64>,
 }
@@ -79,22 +82,28 @@ pub async fn begin(
     ledger: &Ledger,
     cluster: &str,
     topic: &str,
+    topic_id: Option<TopicId>,
     from: &[i64],
 ) -> anyhow::Result<Run> {
     let sql = format!(
-        "with run as (insert into {} (cluster, topic, from_offsets) values ($1, $2, $3)
-             returning id)
+        "with run as (insert into {} (cluster, topic, from_offsets, topic_id)
+             values ($1, $2, $3, $4) returning id)
          insert into {} (cluster, topic, redrive_id) select $1, $2, id from run
          on conflict (cluster, topic) do update set redrive_id = excluded.redrive_id
          returning redrive_id",
         ledger.table("redrive"),
         ledger.table("redrive_owner")
     );
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&cluster, Type::TEXT), (&topic, Type::TEXT), (&from, Type::INT8_ARRAY)];
+    let id_text = topic_id.as_ref().map(|id| id.0.as_str());
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&cluster, Type::TEXT),
+        (&topic, Type::TEXT),
+        (&from, Type::INT8_ARRAY),
+        (&id_text, Type::TEXT),
+    ];
     let row = client.query_typed_one(&sql, &parameters).await;
     let id = row.map_err(|error| refused(&error, ledger))?.get(0);
-    Ok(Run { id, cluster: cluster.into(), topic: topic.into(), from: from.to_vec() })
+    Ok(Run { id, cluster: cluster.into(), topic: topic.into(), topic_id, from: from.to_vec() })
 }
 
 /// Runs that left letters of this source behind on the topic of `run`, each with
@@ -109,17 +118,20 @@ pub async fn unsettled(
     run: &Run,
 ) -> anyhow::Result<Vec<(Run, Vec<i64>)>> {
     let sql = format!(
-        "select r.id, r.from_offsets, array_agg(l.id order by l.id)
+        "select r.id, r.from_offsets, array_agg(l.id order by l.id), r.topic_id
          from {} l join {} r on r.id = l.redrive_id
          where l.state = 'redriving' and r.cluster = $1 and r.topic = $2 and r.id <> $3
-         group by r.id, r.from_offsets order by r.id",
+         group by r.id, r.from_offsets, r.topic_id order by r.id",
         ledger.table(source.table()),
         ledger.table("redrive")
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&run.cluster, Type::TEXT), (&run.topic, Type::TEXT), (&run.id, Type::INT8)];
     let rows = client.query_typed(&sql, &parameters).await;
-    let left = |row: &Row| (Run { id: row.get(0), from: row.get(1), ..run.clone() }, row.get(2));
+    let left = |row: &Row| {
+        let topic_id = row.get::<_, Option<String>>(3).map(TopicId);
+        (Run { id: row.get(0), from: row.get(1), topic_id, ..run.clone() }, row.get(2))
+    };
     Ok(rows.map_err(|error| refused(&error, ledger))?.iter().map(left).collect())
 }
 

@@ -112,6 +112,22 @@ fn what_retention_has_taken_is_named_as_unknown_and_left_to_the_user() {
 }
 
 #[test]
+fn what_was_in_a_topic_that_is_made_anew_is_named_as_unknown() {
+    let sandbox = rejected("anew", 2);
+    kill_between_publish_and_mark(&sandbox, 2);
+    kafka().delete_topic(&sandbox.topic);
+    eventually("the topic is gone", LIMIT, || kafka().partitions(&sandbox.topic) == 0);
+    kafka().create_topic(&sandbox.topic, 2, &[]);
+    // Beyond where the killed run began, so that no offset tells.
+    sandbox.publish_raw((0..20).map(|_| Some(b"{".as_slice())));
+    assert_eq!(redrive(&sandbox).finish().code(1).json()["unknown"], 2);
+    let done = dlq(&sandbox, "redrive", ["--all", "--if-unknown", "done"]);
+    assert_eq!(done.finish().success().json()["found_published"], 2);
+    assert_eq!(states(&sandbox), "redriven 2");
+    assert!(copies(&sandbox.topic).is_empty());
+}
+
+#[test]
 fn an_open_transaction_of_somebody_else_hides_nothing() {
     use rdkafka::ClientConfig;
     use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};

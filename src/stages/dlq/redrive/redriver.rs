@@ -57,7 +57,9 @@ impl<'d> Redriver<'d> {
         let from: Vec<i64> = spans.iter().map(|span| span.end).collect();
         let identity = desk.ask(redrive::identity(&desk.client, &desk.ledger))?;
         let cluster = committed.cluster_id();
-        let beginning = redrive::begin(&desk.client, &desk.ledger, &cluster, topic, &from);
+        let topic_id = committed.topic_id()?;
+        let beginning =
+            redrive::begin(&desk.client, &desk.ledger, &cluster, topic, topic_id, &from);
         let run = desk.ask(beginning)?;
         // After the run is noted, so that whoever took letters before it is
         // fenced by this.
@@ -162,7 +164,11 @@ impl<'d> Redriver<'d> {
                 bail!("stopped while a transaction of another producer was waited for");
             }
         }
-        let mut is_complete = earlier.from.len() <= partitions;
+        let is_same = match (&earlier.topic_id, &self.run.topic_id) {
+            (Some(earlier), Some(now)) => earlier == now,
+            _ => true,
+        };
+        let mut is_complete = is_same && earlier.from.len() <= partitions;
         let spans = (ends.iter().enumerate())
             .map(|(at, end)| {
                 let from = earlier.from.get(at).copied().unwrap_or(0);

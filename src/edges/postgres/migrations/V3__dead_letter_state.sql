@@ -22,11 +22,13 @@ create table {schema}.ledger_identity (id uuid primary key);
 insert into {schema}.ledger_identity values (gen_random_uuid());
 
 -- Runs of redrive, and from where in the topic what each published is found:
--- element n is an offset of partition n - 1.
+-- element n is an offset of partition n - 1. The topic's id tells it from one
+-- made anew under its name; null for brokers that give topics no ids.
 create table {schema}.redrive (
     id bigint generated always as identity primary key,
     cluster text not null,
     topic text not null,
+    topic_id text,
     from_offsets bigint[] not null,
     started_at timestamptz not null default now()
 );
