@@ -201,6 +201,10 @@ fn explain_refusal(error: &Error, settings: &PostgresSettings) -> ConnectError {
         "53300" => ConnectError::wait(format!(
             "{server} has no connection left: close some or raise max_connections ({said})"
         )),
+        "08P01" if said.contains("startup parameter") => ConnectError::stop(format!(
+            "{server} takes no such parameter: leave it out of the postgres URI, or, if this is \
+             pgbouncer, name it in ignore_startup_parameters ({said})"
+        )),
         code => {
             let message = format!("{server} does not let us in: {said}");
             match failure::classify_sqlstate(code) {

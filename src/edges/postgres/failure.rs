@@ -103,6 +103,9 @@ pub fn describe(error: &Error) -> String {
 }
 
 fn describe_transport(error: &Error) -> String {
+    if error.is_closed() {
+        return "the connection to the database is gone".to_owned();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
