@@ -6,7 +6,9 @@ use super::{
     LIMIT, assert_each_redriven_once, copies, dlq, header, ids, lock_of, make_marks_wait, number,
     redrive, rejected, states, waiting_for,
 };
-use crate::support::{Raw, Sandbox, Session, eventually, kafka, orderctl, sql};
+use crate::support::{
+    Pooler, Raw, Run, Sandbox, Session, eventually, kafka, orderctl, sql, uri_at_port,
+};
 
 #[test]
 fn a_letter_goes_back_whole_to_its_partition_and_names_its_origin() {
@@ -145,4 +147,17 @@ fn a_letter_that_the_topic_refuses_stays_open_and_the_others_go() {
     assert_eq!(states(&sandbox), "open 1, redriven 2");
     let copies = copies(&sandbox.topic);
     assert!(copies.len() == 2 && copies.values().all(|count| *count == 1), "{copies:?}");
+}
+
+#[test]
+fn it_works_through_a_transaction_mode_pooler() {
+    let sandbox = rejected("pooled", 3);
+    let pooler = Pooler::start(2);
+    let through = |run: Run| run.env("ORDERCTL_POSTGRES_URI", uri_at_port(pooler.port));
+    let ids = ids(&sandbox);
+    through(dlq(&sandbox, "redrive", [ids[0].as_str()])).finish().success();
+    let again = through(dlq(&sandbox, "redrive", ["--all", "--to", "table"])).finish();
+    assert_eq!(again.code(3).json()["refused"], 2);
+    through(redrive(&sandbox)).finish().success();
+    assert_each_redriven_once(&sandbox, 3);
 }
