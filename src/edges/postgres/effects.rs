@@ -131,10 +131,10 @@ pub async fn letters(
     .await
 }
 
-/// Whether a dead letter's record was stored into the table later, as SQL over
-/// `dead_letter`: then its id must be among the table's like any other. As yet
-/// nothing does that, so a letter stays a letter.
-const IS_STORED_AFTER_ALL: &str = "false";
+/// Whether a dead letter's record was stored into the table later, by `dlq
+/// redrive --to table`, as SQL over `dead_letter`: then its id must be among the
+/// table's like any other.
+const IS_STORED_AFTER_ALL: &str = "state = 'stored'";
 
 /// Gives the id of every row of the table to `take`, in the bytes of the
 /// column's `send` function; none where it is null.

@@ -67,21 +67,47 @@ pub async fn store(
     batch.dead = dead_before;
     let Begun::Ours(open) = begun? else { return Ok(Staged::Fenced) };
     drop(open);
-    client.batch_execute(&create_sql(&destination.target)).await?;
-    let mut refused = fill_stage(client, &destination.target, batch).await?;
-    let moved = move_rows(destination, client).await?;
-    refused.extend_from_slice(&moved.refused);
+    let Put { rows, duplicates, refused } =
+        put(&destination.target, destination.on_duplicate, client, batch).await?;
     if !refused.is_empty() && !batch.keeps_payloads() {
         return Ok(Staged::PayloadsMissing);
     }
-    refused.sort_unstable_by_key(|(number, _)| *number);
     batch.reject_rows(refused);
     destination.insert_dead(client, &batch.dead).await?;
-    let Moved { rows, duplicates, .. } = moved;
     Ok(match client.batch_execute("commit").await {
         Ok(()) => Staged::Stored { rows, duplicates },
         Err(error) => Staged::Unknown { error, rows, duplicates },
     })
+}
+
+/// What became of a batch's rows in a transaction that is still open.
+#[derive(Debug)]
+pub struct Put {
+    /// Rows now in the table because of this batch: inserted or updated.
+    pub rows: u64,
+    /// Records whose id was there already, skipped or updated.
+    pub duplicates: u64,
+    /// Numbers of the rows that were refused, ascending, and why.
+    pub refused: Vec<(usize, Reject)>,
+}
+
+/// Puts a batch's rows into the target within the transaction that is open,
+/// through the staging table; refused rows are passed over.
+///
+/// # Errors
+/// Whatever the server says; the transaction must then be rolled back.
+pub async fn put(
+    target: &Target,
+    on_duplicate: OnDuplicate,
+    client: &Client,
+    batch: &Batch,
+) -> Result<Put, Error> {
+    client.batch_execute(&create_sql(target)).await?;
+    let mut refused = fill_stage(client, target, batch).await?;
+    let mut put = move_rows(target, on_duplicate, client).await?;
+    refused.append(&mut put.refused);
+    refused.sort_unstable_by_key(|(number, _)| *number);
+    Ok(Put { refused, ..put })
 }
 
 fn create_sql(target: &Target) -> String {
@@ -148,25 +174,22 @@ async fn copy_range(
     sink.as_mut().finish().await.map(|_| ())
 }
 
-struct Moved {
-    rows: u64,
-    duplicates: u64,
-    refused: Vec<(usize, Reject)>,
-}
-
 /// Moves the staged rows into the target.
-async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, Error> {
-    let target = &destination.target;
+async fn move_rows(
+    target: &Target,
+    on_duplicate: OnDuplicate,
+    client: &Client,
+) -> Result<Put, Error> {
     let mut refused = Vec::new();
     let mut duplicates = 0;
     if target.unique_key {
-        match destination.on_duplicate {
+        match on_duplicate {
             OnDuplicate::Reject => refused = take_duplicates(client, target).await?,
             OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
             OnDuplicate::Skip => {}
         }
     }
-    let insert = insert_sql(target, destination.on_duplicate);
+    let insert = insert_sql(target, on_duplicate);
     client.batch_execute("savepoint orderctl").await?;
     let staged = count(client, STAGE).await?;
     let rows = match insert_all(client, &insert).await {
@@ -179,10 +202,10 @@ async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, 
         }
         Err(error) => return Err(error),
     };
-    if destination.on_duplicate == OnDuplicate::Skip {
+    if on_duplicate == OnDuplicate::Skip {
         duplicates = staged.saturating_sub(rows + refused.len() as u64);
     }
-    Ok(Moved { rows, duplicates, refused })
+    Ok(Put { rows, duplicates, refused })
 }
 
 /// Inserts all rows and has the server check what it would check at the commit,

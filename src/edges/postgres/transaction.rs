@@ -153,7 +153,7 @@ pub fn storable_time(time_ms: Option<i64>) -> Option<i64> {
 }
 
 /// Text that PostgreSQL can hold: it has no NUL.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\\0")
 }
 
