@@ -18,6 +18,7 @@ pub mod retry;
 pub mod setup;
 pub mod source;
 pub mod staging;
+pub mod suspects;
 pub mod target;
 pub mod transaction;
 pub mod writer;
