@@ -10,6 +10,8 @@ pub mod column;
 pub mod connect;
 pub mod create;
 pub mod encode;
+#[cfg(test)]
+mod encode_check;
 pub mod failure;
 pub mod identifier;
 pub mod ledger;
