@@ -243,30 +243,51 @@ async fn count(client: &Client, from: &str) -> Result<u64, Error> {
     Ok(row.get::<_, i64>(0) as u64)
 }
 
-/// Inserts the rows of a temporary table one by one on the server; those that
-/// break a constraint or cannot be converted are noted with the reason and
-/// passed over. How many went in.
+/// How many rows are tried together before each is tried by itself: with one
+/// bad row in a hundred, this is quickest.
+const GROUP_ROWS: u32 = 32;
+
+/// Inserts the rows of a temporary table in small groups on the server, and one
+/// by one where a group is refused; rows that break a constraint or cannot be
+/// converted are noted with the reason and passed over. How many went in.
 async fn insert_one_by_one(
     client: &Client,
     from: &str,
     insert: &str,
     refused: &mut Vec<(usize, Reject)>,
 ) -> Result<u64, Error> {
+    let in_group = format!(
+        "where orderctl_row >= orderctl_first and orderctl_row < orderctl_first + {GROUP_ROWS}
+         order by orderctl_row"
+    );
+    let group = insert.replace("order by orderctl_row", &in_group);
     let one = insert.replace("order by orderctl_row", "where orderctl_row = orderctl_one");
     let body = format!(
         "#variable_conflict use_column
-         declare orderctl_one int4; touched int8; stored int8 := 0;
+         declare orderctl_first int4; orderctl_one int4; touched int8; stored int8 := 0;
          what text; col text;
          begin
-           for orderctl_one in select orderctl_row from {from} order by 1 loop
+           for orderctl_first in
+             select distinct orderctl_row / {GROUP_ROWS} * {GROUP_ROWS} from {from} order by 1
+           loop
              begin
-               {one};
+               {group};
                get diagnostics touched = row_count;
                stored := stored + touched;
              exception when others then
                if not ({is_record}) then raise; end if;
-               get stacked diagnostics what = message_text, col = column_name;
-               insert into {REFUSED} values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
+               for orderctl_one in select orderctl_row from {from} {in_group} loop
+                 begin
+                   {one};
+                   get diagnostics touched = row_count;
+                   stored := stored + touched;
+                 exception when others then
+                   if not ({is_record}) then raise; end if;
+                   get stacked diagnostics what = message_text, col = column_name;
+                   insert into {REFUSED}
+                     values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
+                 end;
+               end loop;
              end;
            end loop;
            insert into {REFUSED} values (-1, stored::text, '');
