@@ -90,8 +90,8 @@ fn from_text(text: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Rejec
             Err(_) => return Err(misfit(text, "uuid", column)),
         },
         ColumnType::Bool => match text {
-            "true" | "t" | "yes" => out.push(1),
-            "false" | "f" | "no" => out.push(0),
+            "true" | "t" | "yes" | "y" | "on" | "1" => out.push(1),
+            "false" | "f" | "no" | "n" | "off" | "0" => out.push(0),
             _ => return Err(misfit(text, "boolean", column)),
         },
         ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 => match text.parse::<i64>() {
@@ -113,7 +113,8 @@ fn bounded_text(text: &str, most: usize, column: &Column, out: &mut Vec<u8>) -> 
     // Bytes are never fewer than characters, so most texts need no count.
     if text.len() > most {
         let chars = text.chars().count();
-        if chars > most {
+        // As SQL has it, the server cuts blanks that are too many.
+        if chars > most && text.trim_end_matches(' ').chars().count() > most {
             let reason = format!("is {chars} characters long, the column takes {most}");
             return Err(reject(column, reason));
         }
