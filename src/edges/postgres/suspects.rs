@@ -2,8 +2,8 @@
 //!
 //! One refused row undoes the whole statement, and asking for each row by
 //! itself costs five times a COPY. So the rows in the staging table are held
-//! against the table's own constraints first, one query a constraint, and those
-//! that seem to break one are put apart. It is only a guess that saves time:
+//! against the table's own constraints first, in one query, and those that seem
+//! to break one are put apart. It is only a guess that saves time:
 //! the server then decides on each suspect by itself, and a constraint that is
 //! not understood here (a trigger, an exclusion) finds its rows the slow way.
 
@@ -43,10 +43,12 @@ const CONDITIONS: &str = "
     where c.conrelid = pg_catalog.to_regclass($1) and c.contype = 'f' and c.conkey <@ filled
     group by c.oid, c.confrelid
     union all
-    select pg_catalog.format('not exists (select from %1$s t where t.%2$I = s.%2$I) and (
-            exists (select from %1$s t where %3$s)
-            or exists (select from %4$s t where %3$s and t.orderctl_row < s.orderctl_row))',
-        $1, $3, pg_catalog.string_agg(pg_catalog.format('t.%1$I = s.%1$I', f.attname), ' and '), $4)
+    select pg_catalog.format('%1$s and (exists (select from %2$s t where %3$s)
+            or s.orderctl_row not in (select min(orderctl_row) from %4$s group by %5$s))
+            and not exists (select from %2$s t where t.%6$I = s.%6$I)',
+        pg_catalog.string_agg(pg_catalog.format('s.%I is not null', f.attname), ' and '), $1,
+        pg_catalog.string_agg(pg_catalog.format('t.%1$I = s.%1$I', f.attname), ' and '), $4,
+        pg_catalog.string_agg(pg_catalog.quote_ident(f.attname), ', '), $3)
     from pg_catalog.pg_index i
     join filled f on f.attnum = any(i.indkey)
     where i.indrelid = pg_catalog.to_regclass($1) and i.indisunique and i.indisvalid
@@ -75,25 +77,25 @@ pub async fn put_apart(client: &Client, target: &Target) -> Result<u64, Error> {
          savepoint orderctl_suspects"
     );
     client.batch_execute(&create).await?;
-    let mut moved = 0;
-    for condition in conditions {
-        let sql = format!(
-            "with taken as (delete from {STAGE} s where {condition} returning s.*)
-             insert into {SUSPECTS} select * from taken"
-        );
-        match client.execute_typed(&sql, &[]).await {
-            Ok(rows) => moved += rows,
-            Err(error) if matches!(failure::classify(&error), Class::Wait | Class::Closed) => {
-                return Err(error);
-            }
-            // A table that we may not read, or a check that fails by itself.
-            Err(_) => {
-                client.batch_execute("rollback to savepoint orderctl_suspects").await?;
-                return Ok(0);
-            }
+    // In one look at all rows: a row that comes after another with its unique
+    // value is a suspect also when that other one is, so that of several rows the
+    // first that can be stored is.
+    let sql = format!(
+        "with taken as (delete from {STAGE} s where ({}) returning s.*)
+         insert into {SUSPECTS} select * from taken",
+        conditions.join(") or (")
+    );
+    match client.execute_typed(&sql, &[]).await {
+        Ok(rows) => Ok(rows),
+        Err(error) if matches!(failure::classify(&error), Class::Wait | Class::Closed) => {
+            Err(error)
+        }
+        // A table that we may not read, or a check that fails by itself.
+        Err(_) => {
+            client.batch_execute("rollback to savepoint orderctl_suspects").await?;
+            Ok(0)
         }
     }
-    Ok(moved)
 }
 
 async fn conditions(client: &Client, target: &Target) -> Result<Vec<String>, Error> {

@@ -124,6 +124,26 @@ fn rows_that_another_unique_index_has_already_are_dead_letters() {
 }
 
 #[test]
+fn of_rows_that_exclude_each_other_the_first_that_can_be_stored_is() {
+    let indexes = "create unique index on ORDERS (city); create unique index on ORDERS (name)";
+    let sandbox = sandbox_with("two_unique", indexes);
+    let called = |id: &str, city: &str, name: &str| {
+        let mut order = order_with(id, "/customer/address/city", city);
+        order["customer"]["name"] = name.into();
+        order
+    };
+    sandbox.publish(&[
+        called("a", "Rome", "Ann"),
+        called("b", "Rome", "Bob"),
+        called("c", "Oslo", "Bob"),
+        called("d", "Oslo", "Eve"),
+    ]);
+    let summary = sandbox.store("orders").finish().code(3).json();
+    assert_eq!((&summary["stored"], &summary["rejected"]), (&2.into(), &2.into()));
+    assert_eq!(sandbox.column("orders", "order_id"), ["a", "c"]);
+}
+
+#[test]
 fn rows_that_a_trigger_refuses_are_dead_letters() {
     let trigger = "create function SCHEMA.refuse() returns trigger language plpgsql as $$
         begin
