@@ -11,6 +11,8 @@ pub mod connect;
 pub mod create;
 pub mod effects;
 pub mod encode;
+#[cfg(test)]
+mod encode_check;
 pub mod failure;
 pub mod identifier;
 pub mod key;
@@ -23,6 +25,7 @@ pub mod retry;
 pub mod setup;
 pub mod source;
 pub mod staging;
+pub mod suspects;
 pub mod target;
 pub mod transaction;
 pub mod writer;
