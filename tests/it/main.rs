@@ -6,6 +6,7 @@ mod consume;
 mod db_setup;
 mod exactly_once;
 mod produce;
+mod seen;
 mod stack;
 mod support;
 mod tidy;

@@ -24,6 +24,10 @@ use crate::error::Usage;
 pub struct Prepared {
     /// What is to be done.
     pub plan: Plan,
+    /// The brokers asked first.
+    pub brokers: String,
+    /// The database's server.
+    pub database: String,
     /// For the loop.
     pub parts: Parts,
 }
@@ -41,7 +45,8 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let group = selection.group()?;
     // First, so that it connects while the database is asked.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &group, &context.console)?;
+    let wants_ends = context.is_watched || context.console.shows_progress();
+    let joining = Joining::new(config, &group, &context.console, wants_ends)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
             plan = plan(&selection, &postgres) => plan.map(Some),
@@ -65,7 +70,8 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
         Err(error) => return Err(error),
     }
     let parts = start(args, context, &postgres, &plan, consumer)?;
-    Ok(Some(Prepared { plan, parts }))
+    let (brokers, database) = (kafka.brokers().to_owned(), postgres.server.clone());
+    Ok(Some(Prepared { plan, brokers, database, parts }))
 }
 
 async fn plan(selection: &Selection<'_>, postgres: &PostgresSettings) -> anyhow::Result<Plan> {
@@ -119,6 +125,7 @@ fn start(
         target: plan.target.clone(),
         keep_payloads: server_may_refuse || args.on_duplicate == OnDuplicate::Reject,
         stop: context.stop.clone(),
+        metrics: Arc::clone(&context.metrics),
     })
 }
 

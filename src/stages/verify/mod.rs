@@ -144,7 +144,7 @@ fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
     };
     // First, so that it connects while the database is read.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &selection.group()?, &context.console)?;
+    let joining = Joining::new(config, &selection.group()?, &context.console, false)?;
     let reading = snapshot::take(&selection, &postgres, manifest.as_ref(), &context.console);
     let snapshot = runtime()?.block_on(async {
         tokio::select! {
