@@ -4,5 +4,7 @@ pub mod auth_setup;
 pub mod consume;
 pub mod db_setup;
 pub mod demo;
+pub mod dlq;
 pub mod produce;
 pub mod stack;
+pub mod verify;

@@ -320,7 +320,7 @@ impl Consumer {
     }
 }
 
-fn happening(error: KafkaError) -> Happening {
+pub(super) fn happening(error: KafkaError) -> Happening {
     use RDKafkaErrorCode as Code;
     let code = match &error {
         KafkaError::PartitionEOF(partition) => return Happening::End(*partition),
