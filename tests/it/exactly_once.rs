@@ -52,7 +52,7 @@ fn worker(sandbox: &Sandbox) -> Run {
 fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
     let (number, rate) = (number.to_string(), rate.to_string());
     Run::new(["produce", "--topic-name", &sandbox.topic, "--num", &number, "--rate", &rate])
-        .limit(LIMIT)
+        .limit(RUN_LIMIT)
         .spawn()
 }
 
