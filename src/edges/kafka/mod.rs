@@ -4,6 +4,8 @@ mod callbacks;
 pub mod client;
 pub mod consumer;
 pub mod diagnosis;
+pub mod explain;
+pub mod inspect;
 pub mod producer;
 pub mod topics;
 
