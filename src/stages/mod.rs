@@ -4,5 +4,6 @@ pub mod auth_setup;
 pub mod consume;
 pub mod db_setup;
 pub mod demo;
+pub mod doctor;
 pub mod produce;
 pub mod stack;
