@@ -204,7 +204,7 @@ fn open(opening: Opening, stream: &mut TcpStream) -> Result<(), NoHandshake> {
             stream
                 .write_all(&SSL_REQUEST)
                 .and_then(|()| stream.read_exact(&mut answer))
-                .map_err(NoHandshake::Network)?;
+                .map_err(network)?;
             match answer {
                 [b'S'] => Ok(()),
                 [b'N'] => Err(NoHandshake::NoTls("it has no TLS".into())),
@@ -213,7 +213,7 @@ fn open(opening: Opening, stream: &mut TcpStream) -> Result<(), NoHandshake> {
         }
         Opening::Starttls => {
             for command in ["", "EHLO orderctl\r\n", "STARTTLS\r\n"] {
-                let said = super::smtp::exchange(stream, command).map_err(NoHandshake::Network)?;
+                let said = super::smtp::exchange(stream, command).map_err(network)?;
                 if !said.starts_with('2') {
                     return Err(NoHandshake::NoTls(format!("it says {said}")));
                 }
@@ -266,9 +266,17 @@ fn reason(said: &'static str) -> Distrust {
     }
 }
 
+/// A time limit of a socket comes as "would block".
+fn network(error: io::Error) -> NoHandshake {
+    NoHandshake::Network(match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    })
+}
+
 fn explain(error: &openssl::ssl::Error) -> NoHandshake {
     if let Some(cause) = error.io_error() {
-        return NoHandshake::Network(io::Error::new(cause.kind(), cause.to_string()));
+        return network(io::Error::new(cause.kind(), cause.to_string()));
     }
     let said = error.to_string();
     if said.contains("alert") {

@@ -4,6 +4,7 @@ mod auth_setup;
 mod connections;
 mod consume;
 mod db_setup;
+mod doctor;
 mod exactly_once;
 mod produce;
 mod stack;

@@ -14,8 +14,9 @@ use crate::edges::kafka::client::{self, Cluster};
 use crate::edges::trust::{self, Trust};
 use crate::edges::{kafka, tls};
 
-/// How long the cluster may take to answer, a little less than a probe may.
-const ANSWER_LIMIT: Duration = Duration::from_millis(4500);
+/// How long the cluster may take to answer: less than a probe may, because a
+/// look at why it does not may follow.
+const ANSWER_LIMIT: Duration = Duration::from_millis(3500);
 
 const CURES: Cures = Cures {
     distrust: kafka::explain::cure,

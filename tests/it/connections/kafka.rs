@@ -126,7 +126,10 @@ fn a_strangers_ca_points_to_ca_pem() {
 fn another_host_name_and_an_expired_server_certificate_are_told_apart() {
     // The resolver takes this for 127.0.0.1, the certificate does not.
     let other_name = at(mutual_tls(), format!("127.1:{}", stack().kafka_ssl.port()));
-    assert_says(&refusal(&other_name), &["another host name", "made for localhost, 127.0.0.1", "not for 127.1"]);
+    assert_says(
+        &refusal(&other_name),
+        &["another host name", "made for localhost, 127.0.0.1", "not for 127.1"],
+    );
     let stranger = Stranger::new(true);
     let ca = format!("ssl.ca.location={}", stranger.file("ca.pem").display());
     let expired = at(with(mutual_tls(), &[&ca]), stranger.serve(false));
