@@ -7,6 +7,7 @@ mod db_setup;
 mod doctor;
 mod exactly_once;
 mod produce;
+mod secrets;
 mod stack;
 mod support;
 mod tidy;
