@@ -8,6 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::log::{self, Level, Log, LogFormat};
 
 /// The form of results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -28,6 +31,8 @@ pub struct Console {
     pub quiet: bool,
     /// How much detail `-v` asked for; 0 is none.
     pub verbosity: u8,
+    /// The form of messages, and the file that has them too.
+    pub log: Log,
 }
 
 impl Console {
@@ -51,21 +56,37 @@ impl Console {
 
     /// Says on stderr what is going on, unless `-q`.
     pub fn note(&self, text: impl Display) {
-        if !self.quiet {
-            eprintln!("{text}");
-        }
+        self.event(Level::Info, text, &Value::Null);
+    }
+
+    /// Says on stderr what to look at, unless `-q`.
+    pub fn warn(&self, text: impl Display) {
+        self.event(Level::Warn, text, &Value::Null);
     }
 
     /// Says on stderr what only `-v` wants to know.
     pub fn detail(&self, text: impl Display) {
-        if self.verbosity > 0 && !self.quiet {
-            eprintln!("{text}");
+        self.event(Level::Debug, text, &Value::Null);
+    }
+
+    /// Says something on stderr, unless `-q`, or without `-v` what is a detail; the
+    /// log file has it in any case. As text it is without its fields, which are an
+    /// object or null.
+    pub fn event(&self, level: Level, text: impl Display, fields: &Value) {
+        let is_shown = !self.quiet && (level != Level::Debug || self.verbosity > 0);
+        if is_shown || self.log.file.is_some() {
+            let text = text.to_string();
+            if is_shown {
+                say(self.log.format, level, &text, fields);
+            }
+            self.log.append(level, &text, fields);
         }
     }
 
-    /// Whether progress may be drawn: stderr is a terminal and not `-q`.
+    /// Whether progress may be drawn: stderr is a terminal for people and not
+    /// `-q`.
     pub fn shows_progress(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
+        !self.quiet && self.log.format == LogFormat::Text && std::io::stderr().is_terminal()
     }
 
     /// A bar over a known number of steps with rate and time left; hidden where
@@ -100,5 +121,19 @@ impl Console {
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+/// Says on stderr why the verb failed.
+pub fn say_error(format: LogFormat, error: &anyhow::Error) {
+    say(format, Level::Error, &format!("{error:#}"), &Value::Null);
+}
+
+fn say(format: LogFormat, level: Level, text: &str, fields: &Value) {
+    match (format, level) {
+        (LogFormat::Json, _) => eprintln!("{}", log::line(level, text, fields)),
+        (LogFormat::Text, Level::Warn) => eprintln!("warning: {text}"),
+        (LogFormat::Text, Level::Error) => eprintln!("error: {text}"),
+        (LogFormat::Text, Level::Info | Level::Debug) => eprintln!("{text}"),
     }
 }

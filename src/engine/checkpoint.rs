@@ -19,6 +19,29 @@ pub struct Claim {
     pub epoch: i64,
 }
 
+/// The identity of a topic, as Kafka's tools print it: a topic that was deleted
+/// and created again under the same name has another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicId(pub String);
+
+/// What Kafka has of the topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// The topic's identity; none when the brokers give no ids.
+    pub topic_id: Option<TopicId>,
+    /// The partitions asked for.
+    pub partitions: Vec<(i32, Log)>,
+}
+
+/// What Kafka has of a partition: offsets from `first` to before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The low watermark.
+    pub first: i64,
+    /// The high watermark.
+    pub end: i64,
+}
+
 /// What one batch does to one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {

@@ -2,14 +2,22 @@
 //!
 //! The tables have no unique key, so that a record stored twice would be seen.
 
+mod commits;
 mod cuts;
+mod database;
 mod fencing;
+mod pooler;
+mod refusals;
+mod signals;
 mod workers;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::support::program::Running;
-use crate::support::{Run, Sandbox, eventually, orderctl, sql};
+use crate::support::{Run, Sandbox, eventually, orderctl, orders, sql};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -25,7 +33,9 @@ fn sandbox(name: &str, partitions: i32) -> Sandbox {
 
 /// A worker that is found out soon when it is gone.
 fn worker(sandbox: &Sandbox) -> Run {
-    sandbox.consume("orders").args(["-X", "session.timeout.ms=6000"]).limit(LIMIT)
+    let run = sandbox.consume("orders").args(["-X", "session.timeout.ms=6000"]);
+    // It lives as long as its test, which waits for many things one after the other.
+    run.limit(LIMIT * 4)
 }
 
 /// Publishes generated orders while the test goes on, so many a second.
@@ -35,6 +45,40 @@ fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
         .limit(LIMIT)
         .spawn()
 }
+
+/// Orders published on a thread of their own until a test has seen enough: a
+/// few at a time, however slow the machine is.
+struct Publishing {
+    enough: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Publishing {
+    fn into(sandbox: &Sandbox) -> Publishing {
+        let enough = Arc::new(AtomicBool::new(false));
+        let (sandbox, asked) = (sandbox.clone(), Arc::clone(&enough));
+        let thread = std::thread::spawn(move || {
+            let mut pieces = 0;
+            while !asked.load(SeqCst) {
+                sandbox.scatter(&orders(&format!("p{pieces}-"), PIECE));
+                pieces += 1;
+                // Slower than a worker, so that it always has something to do.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            pieces * PIECE
+        });
+        Publishing { enough, thread }
+    }
+
+    /// Ends it: how many orders there are.
+    fn end(self) -> usize {
+        self.enough.store(true, SeqCst);
+        self.thread.join().expect("the publishing thread")
+    }
+}
+
+/// How many orders are published at a time.
+const PIECE: usize = 100;
 
 /// Publishes generated orders and waits for them.
 fn produce(sandbox: &Sandbox, number: usize) {
@@ -56,4 +100,10 @@ fn assert_each_once(sandbox: &Sandbox, number: usize) {
 #[track_caller]
 fn at_least(sandbox: &Sandbox, rows: usize, worker: &mut Running) {
     sandbox.wait_for_rows("orders", rows, worker);
+}
+
+/// Notes how long no row came because of a fault, for the README's table:
+/// `scripts/test exactly_once -- --nocapture`.
+fn note_pause(fault: &str, since: Instant) {
+    eprintln!("pause: {:5.1} s  {fault}", since.elapsed().as_secs_f64());
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod exactly_once;
 mod produce;
 mod secrets;
+mod seen;
 mod stack;
 mod support;
 mod tidy;

@@ -13,7 +13,9 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::client::ClientLog;
 use super::consumer::Happening;
+use super::topic_id;
 use crate::console::Console;
+use crate::engine::checkpoint::TopicId;
 
 /// Collects what librdkafka calls back with.
 #[derive(Debug)]
@@ -22,32 +24,53 @@ pub(super) struct Callbacks {
     pub log: ClientLog,
     /// Rebalances in the order they came.
     pub rebalances: Mutex<VecDeque<Happening>>,
-    /// After the last recorded offset of each partition, from the statistics.
+    /// After the last recorded offset of each partition, as far as is known.
     pub ends: Mutex<BTreeMap<i32, i64>>,
+    /// The topic that records come from now; none before the first assignment.
+    pub topic_id: Mutex<Option<TopicId>>,
+    /// Whether the user wants to see librdkafka's debug lines.
+    shows_debug: bool,
     /// Set when nobody polls any more.
     pub closing: AtomicBool,
 }
 
 impl Callbacks {
     /// With nothing collected yet.
-    pub fn new(console: &Console) -> Callbacks {
+    pub fn new(console: &Console, shows_debug: bool) -> Callbacks {
         Callbacks {
             log: ClientLog::new(console),
             rebalances: Mutex::default(),
             ends: Mutex::default(),
+            topic_id: Mutex::default(),
+            shows_debug,
             closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes in where partitions end; the statistics of one that is not fetched
+    /// have an older end than was asked for.
+    pub fn learn_ends(&self, ends: impl IntoIterator<Item = (i32, i64)>) {
+        let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, end) in ends {
+            let known = known.entry(partition).or_insert(end);
+            *known = end.max(*known);
         }
     }
 }
 
 impl ClientContext for Callbacks {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.observe(facility, line);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if let Some(id) = topic_id::changed_to(facility, line) {
+            *self.topic_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        }
+        if self.shows_debug || !matches!(level, RDKafkaLogLevel::Debug) {
+            self.log.observe(facility, line);
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(ends) = ends_in_statistics(statistics) {
-            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+            self.learn_ends(ends);
         }
     }
 

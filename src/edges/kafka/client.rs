@@ -228,7 +228,12 @@ mod tests {
     use super::*;
 
     fn console() -> Console {
-        Console { output: Default::default(), quiet: true, verbosity: 0 }
+        Console {
+            output: Default::default(),
+            quiet: true,
+            verbosity: 0,
+            log: crate::log::Log::PLAIN,
+        }
     }
 
     #[test]

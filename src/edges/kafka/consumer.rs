@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,7 +21,10 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::callbacks::Callbacks;
 use super::client::describe;
+use super::questions::Questions;
+use super::topic_id;
 use crate::console::Console;
+use crate::engine::checkpoint::TopicId;
 use crate::engine::record::Raw;
 use crate::error::Usage;
 
@@ -52,8 +55,8 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     ("isolation.level", "read_committed"),
 ];
 
-/// How many partitions' watermarks are asked for at the same time.
-const ASKED_AT_ONCE: usize = 16;
+/// How long a question for the ends of partitions may take.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client of a group that connects already while its topic is being found out.
 pub struct Joining {
@@ -112,7 +115,8 @@ impl Record<'_> {
 }
 
 impl Joining {
-    /// A client of a group, not yet subscribed.
+    /// A client of a group, not yet subscribed; with `wants_ends`, statistics keep
+    /// [`Consumer::ends`] fresh.
     ///
     /// # Errors
     /// When librdkafka refuses a property; the text names it.
@@ -120,16 +124,19 @@ impl Joining {
         mut config: ClientConfig,
         group: &str,
         console: &Console,
+        wants_ends: bool,
     ) -> anyhow::Result<Joining> {
         config.set("group.id", group);
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
         }
-        if console.shows_progress() {
+        if wants_ends {
             config.set("statistics.interval.ms", "1000");
         }
+        let wanted = config.get("debug").map(str::to_owned);
+        config.set("debug", [wanted.as_deref().unwrap_or(""), topic_id::LOGGED_BY].join(","));
         let inner = config
-            .create_with_context(Callbacks::new(console))
+            .create_with_context(Callbacks::new(console, wanted.is_some()))
             .map_err(|error| Usage(describe(&error)))?;
         Ok(Joining { inner })
     }
@@ -186,6 +193,8 @@ impl Consumer {
     /// # Errors
     /// When the client does not know the partitions.
     pub fn assign(&self, positions: impl Iterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        // They may be of a topic that was deleted since.
+        self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.assign(&self.list(positions)?).context("cannot assign partitions")
     }
 
@@ -225,9 +234,27 @@ impl Consumer {
         }
     }
 
-    /// After the last offset of each partition, as the last statistics had it.
+    /// After the last offset of each partition, as the last statistics or
+    /// [`Consumer::ask_for_ends`] had it.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for the ends of partitions in the background, for when nothing is
+    /// fetched that would tell them; [`Consumer::ends`] has the answer some time
+    /// later, unless the broker is away.
+    pub fn ask_for_ends(&self, partitions: Vec<i32>) {
+        let questions = self.questions();
+        // What comes of it is of no consequence but for the figures shown.
+        let _ = std::thread::Builder::new()
+            .name("ends".into())
+            .spawn(move || questions.learn_ends(&partitions, ENDS_TIMEOUT));
+    }
+
+    /// The topic that records polled from now on come from; none when that is not
+    /// known yet, or the brokers are too old to give topics ids.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.inner.context().topic_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The number of the topic's partitions; none when there is no such topic.
@@ -254,8 +281,8 @@ impl Consumer {
     }
 
     /// A handle for questions from another thread; it does not keep the client.
-    pub fn watermarks(&self) -> Watermarks {
-        Watermarks { inner: Arc::downgrade(&self.inner), topic: self.topic.clone() }
+    pub fn questions(&self) -> Questions {
+        Questions::new(&self.inner, &self.topic)
     }
 
     /// Leaves the group, but waits no longer than `limit` for it: closing a
@@ -288,44 +315,6 @@ impl Consumer {
             list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
         }
         Ok(list)
-    }
-}
-
-/// Asks for watermarks through a consumer's connections.
-pub struct Watermarks {
-    inner: Weak<BaseConsumer<Callbacks>>,
-    topic: String,
-}
-
-impl Watermarks {
-    /// The offset of each partition's first record and the one after its last;
-    /// none when the consumer is closed. Asks for some at the same time.
-    ///
-    /// # Errors
-    /// When the broker does not answer in time, or has no such partition.
-    pub fn of(
-        &self,
-        partitions: &[i32],
-        timeout: Duration,
-    ) -> anyhow::Result<Option<Vec<(i64, i64)>>> {
-        let Some(consumer) = self.inner.upgrade() else { return Ok(None) };
-        let ask = |partition: i32| {
-            consumer
-                .fetch_watermarks(&self.topic, partition, timeout)
-                .with_context(|| format!("cannot ask for the offsets of partition {partition}"))
-        };
-        let mut watermarks = Vec::with_capacity(partitions.len());
-        for some in partitions.chunks(ASKED_AT_ONCE) {
-            let answers: Vec<_> = std::thread::scope(|scope| {
-                let asked: Vec<_> =
-                    some.iter().map(|partition| scope.spawn(|| ask(*partition))).collect();
-                asked.into_iter().map(|answer| answer.join()).collect()
-            });
-            for answer in answers {
-                watermarks.push(answer.map_err(|_| anyhow::anyhow!("a question panicked"))??);
-            }
-        }
-        Ok(Some(watermarks))
     }
 }
 

@@ -94,14 +94,14 @@ pub fn topic(
             _ => Topic::Missing,
         });
     }
-    let (read, newest_ms) = may_read(&client, name, deadline);
-    Ok(Topic::There(Facts {
-        min_in_sync: min_in_sync(settings, name, console, deadline),
-        read,
-        newest_ms,
-        group: may_ask_positions(&client, name, deadline),
-        ..shape(found)
-    }))
+    let mut facts = shape(found);
+    let read = may_read(&client, name, deadline, &mut facts);
+    facts.read = read;
+    if facts.group == Answer::Allowed {
+        facts.group = may_ask_positions(&client, name, deadline);
+    }
+    facts.min_in_sync = min_in_sync(settings, name, console, deadline);
+    Ok(Topic::There(facts))
 }
 
 fn left(deadline: Instant) -> Duration {
@@ -126,32 +126,38 @@ fn shape(topic: &MetadataTopic) -> Facts {
 }
 
 /// Fetches the last record of the first partition, or hears that there is none.
+/// That the group is denied is heard on the way.
 fn may_read(
     client: &BaseConsumer<ClientLog>,
     topic: &str,
     deadline: Instant,
-) -> (Answer, Option<i64>) {
+    facts: &mut Facts,
+) -> Answer {
     let mut last = TopicPartitionList::new();
     let assigned = last
         .add_partition_offset(topic, 0, Offset::OffsetTail(1))
         .and_then(|()| client.assign(&last));
     if let Err(error) = assigned {
-        return (Answer::Unclear(describe(&error)), None);
+        return Answer::Unclear(describe(&error));
     }
     while Instant::now() < deadline {
         match client.poll(left(deadline)) {
-            Some(Ok(record)) => return (Answer::Allowed, record.timestamp().to_millis()),
-            Some(Err(KafkaError::PartitionEOF(_))) => return (Answer::Allowed, None),
+            Some(Ok(record)) => {
+                facts.newest_ms = record.timestamp().to_millis();
+                return Answer::Allowed;
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Answer::Allowed,
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(Code::TopicAuthorizationFailed) => return (Answer::Denied, None),
+                Some(Code::TopicAuthorizationFailed) => return Answer::Denied,
+                Some(Code::GroupAuthorizationFailed) => facts.group = Answer::Denied,
                 // Passing troubles, told to the log.
                 Some(Code::BrokerTransportFailure | Code::AllBrokersDown) => {}
-                _ => return (Answer::Unclear(describe(&error)), None),
+                _ => return Answer::Unclear(describe(&error)),
             },
             None => {}
         }
     }
-    (Answer::Unclear("no answer in time".into()), None)
+    Answer::Unclear("no answer in time".into())
 }
 
 fn may_ask_positions(client: &BaseConsumer<ClientLog>, topic: &str, deadline: Instant) -> Answer {

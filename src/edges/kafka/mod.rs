@@ -7,6 +7,8 @@ pub mod diagnosis;
 pub mod explain;
 pub mod inspect;
 pub mod producer;
+pub mod questions;
+mod topic_id;
 pub mod topics;
 
 pub use consumer::{Consumer, Happening, Polled};

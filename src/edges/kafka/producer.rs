@@ -113,6 +113,11 @@ impl Producer {
         self.context().acknowledged.load(Ordering::Relaxed)
     }
 
+    /// How many records the cluster has refused.
+    pub fn failed(&self) -> u64 {
+        self.context().failed.load(Ordering::Relaxed)
+    }
+
     /// Whether the cluster refuses every record, so that there is no use in
     /// sending more.
     pub fn is_refused(&self) -> bool {
@@ -183,6 +188,7 @@ struct Deliveries {
     /// Acknowledged, refused or given up.
     settled: AtomicU64,
     acknowledged: AtomicU64,
+    failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
     is_refused: AtomicBool,
     away: AtomicBool,
@@ -195,6 +201,7 @@ impl Deliveries {
             queued: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             first_failure: Mutex::new(None),
             is_refused: AtomicBool::new(false),
             away: AtomicBool::new(false),
@@ -230,13 +237,13 @@ impl ProducerContext for Deliveries {
                     self.log.forget();
                 }
             }
-            Err((error, _)) => self.failed(error),
+            Err((error, _)) => self.refused(error),
         }
     }
 }
 
 impl Deliveries {
-    fn failed(&self, error: &KafkaError) {
+    fn refused(&self, error: &KafkaError) {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             // Given up by ourselves.
@@ -246,6 +253,7 @@ impl Deliveries {
             ) => self.is_refused.store(true, Ordering::Relaxed),
             _ => {}
         }
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| explain(error));
     }

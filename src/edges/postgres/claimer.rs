@@ -8,13 +8,14 @@ use anyhow::bail;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::connect::connect;
+use super::connect::{ConnectError, connect};
 use super::failure::{self, Class};
 use super::ledger::{Ledger, Owner};
 use super::retry::Backoff;
 use super::target::Found;
 use crate::config::PostgresSettings;
-use crate::engine::checkpoint::Claim;
+use crate::engine::checkpoint::{Claim, Log, Logs, TopicId};
+use crate::engine::metrics::Cause;
 use crate::engine::report::{Claimed, Report};
 
 /// How long a claim waits for a batch of another worker before it ends the
@@ -44,15 +45,6 @@ pub struct Request {
     pub partitions: Vec<i32>,
 }
 
-/// What Kafka has of a partition: offsets from `first` to before `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// The low watermark.
-    pub first: i64,
-    /// The high watermark.
-    pub end: i64,
-}
-
 /// What a claimer works with.
 #[derive(Debug, Clone)]
 pub struct Claimer {
@@ -79,7 +71,7 @@ impl Claimer {
     pub fn serve(
         &self,
         requests: &Receiver<Request>,
-        logs: impl Fn(&[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>>,
+        logs: impl Fn(&[i32]) -> anyhow::Result<Option<Logs>>,
         reports: &Sender<Report>,
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -88,27 +80,29 @@ impl Claimer {
         let mut client = runtime.block_on(connect(&self.settings, &self.application)).ok();
         while let Ok(mut request) = requests.recv() {
             let mut backoff = Backoff::default();
-            let partitions = loop {
+            let (topic_id, partitions) = loop {
                 // Claims of an assignment that is over would fence the new owner.
                 while let Ok(newer) = requests.try_recv() {
                     request = newer;
                 }
                 let tried = match logs(&request.partitions) {
-                    Ok(Some(logs)) => runtime.block_on(self.try_once(&mut client, &logs)),
+                    Ok(Some(logs)) => runtime
+                        .block_on(self.try_once(&mut client, &logs))
+                        .map(|partitions| (logs.topic_id, partitions)),
                     Ok(None) => return Ok(()),
-                    Err(error) => Err(Trouble::Passing(format!("{error:#}"))),
+                    Err(error) => Err(Trouble::Passing(format!("{error:#}"), Cause::Broker)),
                 };
                 match tried {
-                    Ok(partitions) => break partitions,
+                    Ok(claimed) => break claimed,
                     Err(Trouble::ForGood(error)) => return Err(error),
-                    Err(Trouble::Passing(why)) => {
+                    Err(Trouble::Passing(why, cause)) => {
                         // The receiver is gone only when the run has ended already.
-                        let _ = reports.send(Report::Waiting { why });
+                        let _ = reports.send(Report::Waiting { why, cause });
                         runtime.block_on(backoff.wait());
                     }
                 }
             };
-            let claimed = Claimed { generation: request.generation, partitions };
+            let claimed = Claimed { generation: request.generation, topic_id, partitions };
             let _ = reports.send(Report::Claimed(claimed));
         }
         Ok(())
@@ -117,33 +111,51 @@ impl Claimer {
     async fn try_once(
         &self,
         kept: &mut Option<Client>,
-        logs: &[(i32, Log)],
+        logs: &Logs,
     ) -> Result<Vec<(Claim, i64)>, Trouble> {
         let client = match kept.take() {
             Some(client) if !client.is_closed() => client,
             _ => connect(&self.settings, &self.application).await.map_err(|error| {
                 match error.class() {
                     Class::Stop => Trouble::ForGood(error.into()),
-                    _ => Trouble::Passing(error.to_string()),
+                    _ => passing(&error),
                 }
             })?,
         };
         let claims = self.claim(&client, logs).await?;
         let mut partitions = Vec::with_capacity(claims.len());
-        for claim in claims {
-            let log = logs.iter().find(|(partition, _)| *partition == claim.partition);
+        for (claim, stored_of) in claims {
+            let log = logs.partitions.iter().find(|(partition, _)| *partition == claim.partition);
             let Some((_, log)) = log else { continue };
-            partitions.push((self.inside(&client, claim, *log).await?, log.end));
+            let lost = self.lost(claim, *log, stored_of.as_ref(), logs.topic_id.as_ref());
+            let claim = match lost {
+                Some(why) => {
+                    self.move_on(&client, claim, *log, why, logs.topic_id.as_ref()).await?
+                }
+                None => claim,
+            };
+            partitions.push((claim, log.end));
         }
         *kept = Some(client);
         Ok(partitions)
     }
 
     /// Claims, and ends the backends of stopped workers that are in the way.
-    async fn claim(&self, client: &Client, logs: &[(i32, Log)]) -> Result<Vec<Claim>, Trouble> {
+    async fn claim(
+        &self,
+        client: &Client,
+        logs: &Logs,
+    ) -> Result<Vec<(Claim, Option<TopicId>)>, Trouble> {
         let starts: Vec<(i32, i64)> =
-            logs.iter().map(|(partition, log)| (*partition, log.first)).collect();
-        let claiming = self.ledger.claim(client, &self.owner, &self.table, &starts, LOCK_TIMEOUT_S);
+            logs.partitions.iter().map(|(partition, log)| (*partition, log.first)).collect();
+        let claiming = self.ledger.claim(
+            client,
+            &self.owner,
+            &self.table,
+            logs.topic_id.as_ref(),
+            &starts,
+            LOCK_TIMEOUT_S,
+        );
         tokio::pin!(claiming);
         loop {
             tokio::select! {
@@ -151,58 +163,89 @@ impl Claimer {
                 () = tokio::time::sleep(PATIENCE) => {
                     let other = connect(&self.settings, &self.application)
                         .await
-                        .map_err(|error| Trouble::Passing(error.to_string()))?;
+                        .map_err(|error| passing(&error))?;
                     self.ledger.end_blockers(&other, &self.application).await.map_err(trouble)?;
                 }
             }
         }
     }
 
-    /// The claim itself when Kafka still has its position, else what the user
-    /// chose.
-    async fn inside(&self, client: &Client, claim: Claim, log: Log) -> Result<Claim, Trouble> {
-        if (log.first..=log.end).contains(&claim.next_offset) {
-            return Ok(claim);
-        }
-        let next_offset = match self.on_data_loss {
-            OnDataLoss::Stop => return Err(Trouble::ForGood(self.position_lost(claim, log))),
-            OnDataLoss::Earliest => log.first,
-            OnDataLoss::Latest => log.end,
-        };
-        let moved = Claim { next_offset, ..claim };
-        self.ledger.move_position(client, &self.owner, &moved).await.map_err(trouble)?;
-        Ok(moved)
-    }
-
-    fn position_lost(&self, claim: Claim, log: Log) -> anyhow::Error {
+    /// Why Kafka does not have the claim's position any more; none when it has.
+    fn lost(
+        &self,
+        claim: Claim,
+        log: Log,
+        stored_of: Option<&TopicId>,
+        topic_id: Option<&TopicId>,
+    ) -> Option<String> {
         let Owner { group, topic, .. } = &self.owner;
+        if let (Some(stored_of), Some(topic_id)) = (stored_of, topic_id)
+            && stored_of != topic_id
+        {
+            return Some(format!(
+                "topic {topic} was deleted and created again: group {group} stored up to offset \
+                 {} of partition {} of the old one (id {}), and the one there now (id {}) has {} \
+                 to {}",
+                claim.next_offset, claim.partition, stored_of.0, topic_id.0, log.first, log.end
+            ));
+        }
+        if (log.first..=log.end).contains(&claim.next_offset) {
+            return None;
+        }
         let what = if claim.next_offset < log.first {
             "records were removed by retention before they were read"
         } else {
             "the topic was truncated, or deleted and created again"
         };
-        anyhow::anyhow!(
+        Some(format!(
             "group {group} goes on at offset {} of {topic} partition {}, but Kafka has {} to {}: \
-             {what}; choose where to go on with --on-data-loss earliest or --on-data-loss latest, \
-             or start over under another --group",
-            claim.next_offset,
-            claim.partition,
-            log.first,
-            log.end
-        )
+             {what}",
+            claim.next_offset, claim.partition, log.first, log.end
+        ))
+    }
+
+    /// Moves a claim whose position is lost to where the user chose.
+    async fn move_on(
+        &self,
+        client: &Client,
+        claim: Claim,
+        log: Log,
+        why: String,
+        topic_id: Option<&TopicId>,
+    ) -> Result<Claim, Trouble> {
+        let next_offset = match self.on_data_loss {
+            OnDataLoss::Stop => {
+                return Err(Trouble::ForGood(anyhow::anyhow!(
+                    "{why}; choose where to go on with --on-data-loss earliest or --on-data-loss \
+                     latest, or start over under another --group"
+                )));
+            }
+            OnDataLoss::Earliest => log.first,
+            OnDataLoss::Latest => log.end,
+        };
+        let moved = Claim { next_offset, ..claim };
+        let moving = self.ledger.move_position(client, &self.owner, &moved, topic_id);
+        moving.await.map_err(trouble)?;
+        Ok(moved)
     }
 }
 
 enum Trouble {
-    Passing(String),
+    Passing(String, Cause),
     ForGood(anyhow::Error),
+}
+
+fn passing(error: &ConnectError) -> Trouble {
+    Trouble::Passing(error.to_string(), error.cause())
 }
 
 fn trouble(error: tokio_postgres::Error) -> Trouble {
     let waits_for_a_batch = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
     match failure::classify(&error) {
-        Class::Wait | Class::Closed => Trouble::Passing(failure::describe(&error)),
-        _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error)),
+        Class::Wait | Class::Closed => {
+            Trouble::Passing(failure::describe(&error), failure::cause(&error))
+        }
+        _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error), Cause::Lock),
         _ => Trouble::ForGood(anyhow::anyhow!(
             "cannot take partitions over in the ledger: {}",
             failure::describe(&error)

@@ -15,6 +15,7 @@ use super::failure::{self, Class};
 use super::fault;
 use crate::config::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 use crate::edges::tls;
+use crate::engine::metrics::Cause;
 
 pub use super::failure::describe;
 
@@ -27,6 +28,7 @@ const APPLICATION_NAME_BYTES_MAX: usize = 63;
 pub struct ConnectError {
     message: String,
     class: Class,
+    cause: Cause,
 }
 
 impl ConnectError {
@@ -36,12 +38,17 @@ impl ConnectError {
         self.class
     }
 
+    /// What another try is counted as.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
     fn stop(message: impl Into<String>) -> ConnectError {
-        ConnectError { message: message.into(), class: Class::Stop }
+        ConnectError { message: message.into(), class: Class::Stop, cause: Cause::Connection }
     }
 
     fn wait(message: impl Into<String>) -> ConnectError {
-        ConnectError { message: message.into(), class: Class::Wait }
+        ConnectError { message: message.into(), class: Class::Wait, cause: Cause::Connection }
     }
 }
 
@@ -162,7 +169,8 @@ impl Failure {
             }
         };
         if error.as_db_error().is_some() {
-            return explain_refusal(&error, settings);
+            let cause = failure::cause(&error);
+            return ConnectError { cause, ..explain_refusal(&error, settings) };
         }
         if is_tls(&error) {
             return explain_tls(&describe(&error), settings);
@@ -203,6 +211,10 @@ fn explain_refusal(error: &Error, settings: &PostgresSettings) -> ConnectError {
         )),
         "53300" => ConnectError::wait(format!(
             "{server} has no connection left: close some or raise max_connections ({said})"
+        )),
+        "08P01" if said.contains("startup parameter") => ConnectError::stop(format!(
+            "{server} takes no such parameter: leave it out of the postgres URI, or, if this is \
+             pgbouncer, name it in ignore_startup_parameters ({said})"
         )),
         code => {
             let message = format!("{server} does not let us in: {said}");

@@ -5,11 +5,11 @@
 //! schema keeps the ledger beside its tables instead.
 
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use super::identifier::{Identifier, literal};
 use super::target::Found;
-use crate::engine::checkpoint::{Advance, Claim};
+use crate::engine::checkpoint::{Advance, Claim, TopicId};
 use crate::events::Kind;
 
 /// The schema the ledger is in.
@@ -127,7 +127,7 @@ impl Ledger {
 
     /// Takes partitions over: from here on only a batch that knows the new epoch
     /// can advance them. A partition seen for the first time starts at the
-    /// offset given with it.
+    /// offset given with it. With each comes the topic that its position is of.
     ///
     /// Waits at most `lock_timeout_s` for a batch that holds a row, then fails
     /// with SQLSTATE 55P03.
@@ -139,24 +139,27 @@ impl Ledger {
         client: &Client,
         owner: &Owner,
         table: &Found,
+        topic_id: Option<&TopicId>,
         starts: &[(i32, i64)],
         lock_timeout_s: u32,
-    ) -> Result<Vec<Claim>, Error> {
+    ) -> Result<Vec<(Claim, Option<TopicId>)>, Error> {
         // Locks are taken in the order of the partitions, by every claimer.
         let sql = format!(
             "insert into {} as p (group_name, topic, partition, table_schema, table_name,
-                 next_offset, owner_epoch, owner)
-             select $1, $2, s.partition, $3, $4, s.next_offset, 1, $5
+                 next_offset, owner_epoch, owner, topic_id)
+             select $1, $2, s.partition, $3, $4, s.next_offset, 1, $5, $8
              from unnest($6::int4[], $7::int8[]) as s (partition, next_offset)
              order by s.partition
              on conflict (group_name, topic, partition) do update
-                 set owner_epoch = p.owner_epoch + 1, owner = excluded.owner, updated_at = now()
-             returning partition, next_offset, owner_epoch",
+                 set owner_epoch = p.owner_epoch + 1, owner = excluded.owner, updated_at = now(),
+                     topic_id = coalesce(p.topic_id, excluded.topic_id)
+             returning partition, next_offset, owner_epoch, topic_id",
             self.table("ledger_position")
         );
         let (partitions, offsets): (Vec<i32>, Vec<i64>) = starts.iter().copied().unzip();
         let (schema, name) = (table.schema.as_str(), table.table.as_str());
-        let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+        let topic_id = topic_id.map(|id| id.0.as_str());
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
             (&owner.group, Type::TEXT),
             (&owner.topic, Type::TEXT),
             (&schema, Type::TEXT),
@@ -164,6 +167,7 @@ impl Ledger {
             (&owner.worker, Type::TEXT),
             (&partitions, Type::INT4_ARRAY),
             (&offsets, Type::INT8_ARRAY),
+            (&topic_id, Type::TEXT),
         ];
         client
             .batch_execute(&format!("begin; set local lock_timeout = '{lock_timeout_s}s'"))
@@ -173,16 +177,12 @@ impl Ledger {
         let ended = client.batch_execute(end).await;
         let rows = claimed?;
         ended?;
-        let claim = |row: &tokio_postgres::Row| Claim {
-            partition: row.get(0),
-            next_offset: row.get(1),
-            epoch: row.get(2),
-        };
-        Ok(rows.iter().map(claim).collect())
+        Ok(rows.iter().map(|row| (claim(row), row.get::<_, Option<_>>(3).map(TopicId))).collect())
     }
 
     /// Moves a partition that this worker has just claimed, when its position is
-    /// gone from Kafka and the user chose where to go on.
+    /// gone from Kafka and the user chose where to go on; it is of this topic
+    /// from now on.
     ///
     /// # Errors
     /// Whatever the server says.
@@ -191,18 +191,21 @@ impl Ledger {
         client: &Client,
         owner: &Owner,
         moved: &Claim,
+        topic_id: Option<&TopicId>,
     ) -> Result<(), Error> {
         let sql = format!(
-            "update {} set next_offset = $1, updated_at = now() where group_name = $2
-             and topic = $3 and partition = $4 and owner_epoch = $5",
+            "update {} set next_offset = $1, topic_id = $6, updated_at = now()
+             where group_name = $2 and topic = $3 and partition = $4 and owner_epoch = $5",
             self.table("ledger_position")
         );
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        let topic_id = topic_id.map(|id| id.0.as_str());
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
             (&moved.next_offset, Type::INT8),
             (&owner.group, Type::TEXT),
             (&owner.topic, Type::TEXT),
             (&moved.partition, Type::INT4),
             (&moved.epoch, Type::INT8),
+            (&topic_id, Type::TEXT),
         ];
         client.execute_typed(&sql, &parameters).await.map(|_| ())
     }
@@ -236,11 +239,6 @@ impl Ledger {
         );
         let parameters = texts([&owner.group, &owner.topic]);
         let rows = client.query_typed(&sql, &borrowed(&parameters)).await?;
-        let claim = |row: &tokio_postgres::Row| Claim {
-            partition: row.get(0),
-            next_offset: row.get(1),
-            epoch: row.get(2),
-        };
         Ok(rows.iter().map(claim).collect())
     }
 
@@ -263,6 +261,11 @@ impl Ledger {
         }
         sql
     }
+}
+
+/// From partition, position and epoch.
+fn claim(row: &Row) -> Claim {
+    Claim { partition: row.get(0), next_offset: row.get(1), epoch: row.get(2) }
 }
 
 fn texts<const N: usize>(values: [&str; N]) -> [String; N] {

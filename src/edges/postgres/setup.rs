@@ -17,7 +17,10 @@ use crate::config::PostgresSettings;
 use crate::events::Kind;
 
 /// The ledger's migrations by name; `{schema}` is replaced by its schema.
-const MIGRATIONS: [(&str, &str); 1] = [("V1__ledger", include_str!("migrations/V1__ledger.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
+    ("V2__topic_id", include_str!("migrations/V2__topic_id.sql")),
+];
 
 /// The version that a ledger has when it is up to date.
 pub const LEDGER_VERSION: usize = MIGRATIONS.len();
@@ -174,6 +177,29 @@ async fn rights_on(client: &Client, schema: &Identifier) -> Result<Option<bool>,
         from pg_catalog.pg_namespace where nspname = $1";
     let row = client.query_typed_opt(sql, &[(&schema.as_str(), Type::TEXT)]).await?;
     Ok(row.map(|row| row.get(0)))
+}
+
+/// Refuses a ledger that an older orderctl set up.
+///
+/// # Errors
+/// When it is so, with the cure, or the ledger's history cannot be read.
+pub async fn refuse_outdated(client: &Client, ledger: &Ledger) -> anyhow::Result<()> {
+    let sql = format!("select coalesce(max(version), 0) from {}", ledger.table("ledger_history"));
+    let version: i32 = match client.query_typed_one(&sql, &[]).await {
+        Ok(row) => row.get(0),
+        // A role that may only use the ledger finds out what it misses by using it.
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Ok(()),
+        Err(error) => return Err(plain(error)),
+    };
+    if (version as usize) < MIGRATIONS.len() {
+        bail!(
+            "the ledger in schema {} has version {version}, and this orderctl needs {}: run \
+             `orderctl db-setup` once; workers of the older version go on meanwhile",
+            ledger.schema,
+            MIGRATIONS.len()
+        );
+    }
+    Ok(())
 }
 
 /// Brings the ledger up to date; whether there was anything to do. The history

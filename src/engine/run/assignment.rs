@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::{GRACE, Loop, Phase};
+use super::{GRACE, Loop, Phase, Progress};
 use crate::edges::postgres::claimer::Request;
 use crate::engine::lanes::Partition;
+use crate::engine::metrics::Consuming;
 use crate::engine::report::Claimed;
 
 impl Loop<'_> {
@@ -12,6 +13,8 @@ impl Loop<'_> {
     /// are read when the answer comes.
     pub(super) fn claim(&mut self, partitions: Vec<i32>) -> anyhow::Result<()> {
         self.let_go();
+        self.parts.metrics.consuming(Consuming::count_rebalance);
+        (self.progress)(Progress::Assigned(&partitions));
         let request = Request { generation: self.generation, partitions };
         // A claimer that has ended reported why.
         let _ = self.parts.claims.send(request);
@@ -20,12 +23,23 @@ impl Loop<'_> {
 
     pub(super) fn begin_reading(&mut self, claimed: &Claimed) -> anyhow::Result<()> {
         let lanes = self.lanes.len();
+        self.topic_id.clone_from(&claimed.topic_id);
         for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
-            let partition =
-                Partition { claim: *claim, lane: number % lanes, end: *end, at_end: false };
+            let partition = Partition {
+                claim: *claim,
+                lane: number % lanes,
+                end: *end,
+                at_end: false,
+                stored: claim.next_offset,
+                ended_at: None,
+            };
             self.partitions.insert(claim.partition, partition);
         }
+        self.show_lag();
         self.phase = Phase::Reading;
+        self.vitals.database_away = None;
+        // The claim had an answer of both, broker and database.
+        self.note_resumed();
         self.last_record = Instant::now();
         // A partition that was paused when it was taken away is paused still.
         self.paused = false;
@@ -48,8 +62,18 @@ impl Loop<'_> {
         self.generation += 1;
         self.phase = Phase::Joining;
         self.partitions.clear();
+        self.show_lag();
         for lane in &mut self.lanes {
             lane.begin(self.generation);
+        }
+    }
+
+    /// Whether records come from a topic other than the one whose positions were
+    /// claimed: it was deleted and created again meanwhile.
+    pub(super) fn is_another_topic(&self) -> bool {
+        match (&self.topic_id, self.parts.consumer.topic_id()) {
+            (Some(claimed), Some(read)) => *claimed != read,
+            _ => false,
         }
     }
 

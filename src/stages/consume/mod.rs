@@ -6,19 +6,24 @@ mod summary;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::config::duration;
 use crate::console::Console;
 use crate::edges::postgres::claimer::OnDataLoss;
+use crate::edges::postgres::ledger::Owner;
 use crate::edges::postgres::{Identifier, OnDuplicate};
 use crate::engine::batch::Bounds;
+use crate::engine::metrics::Consuming;
 use crate::engine::run::{self, Ending, Options, Progress, Totals};
 use crate::error::Outcome;
 use crate::events::Kind;
+use crate::log::Level;
 use crate::stages::db_setup;
 
+use prepare::Plan;
 pub use summary::Summary;
 
 /// The longest that a record waits for its batch to fill.
@@ -126,12 +131,7 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
         return Ok(Summary::interrupted_early());
     };
     let plan = prepared.plan;
-    context.console.note(format!(
-        "consuming {} into {} as group {}",
-        plan.owner.topic,
-        plan.target.quoted(),
-        plan.owner.group
-    ));
+    announce(args, &plan, context);
     if !plan.target.unique_key {
         context.console.note(db_setup::no_unique_key(&plan.target));
     }
@@ -140,6 +140,28 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
         run::run(prepared.parts, args.options(), &mut |progress| display.show(progress))?;
     display.line.finish_and_clear();
     Ok(Summary::new(&plan, totals, ending == Ending::Stopped, started.elapsed()))
+}
+
+/// Says what is consumed, and begins to show its figures.
+fn announce(args: &Args, plan: &Plan, context: &Context) {
+    let Owner { group, topic, .. } = &plan.owner;
+    let table = format!("{}.{}", plan.target.schema, plan.target.table);
+    let settings = json!({
+        "topic": topic,
+        "group": group,
+        "table": table,
+        "kind": plan.target.kind.name(),
+        "brokers": plan.brokers,
+        "database": plan.database,
+        "writers": args.writers,
+        "batch_rows": args.batch_rows,
+        "until_end": args.until_end,
+        "max_messages": args.max_messages,
+        "idle_exit_seconds": args.idle_exit.map(|limit| limit.as_secs_f64()),
+    });
+    let text = format!("consuming {topic} into {} as group {group}", plan.target.quoted());
+    context.console.event(Level::Info, text, &settings);
+    context.metrics.begin_consuming(Consuming::new(topic, group, &table));
 }
 
 /// The live line on a terminal, and notes about what is away.
@@ -159,11 +181,21 @@ impl Display<'_> {
     fn show(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Totals(totals, lag) => self.show_totals(totals, lag),
-            Progress::Waiting(why) => {
-                self.line.suspend(|| self.console.note(format!("waiting: {why}")));
+            Progress::Assigned(partitions) => {
+                let fields = json!({ "partitions": partitions });
+                let text = format!("{} partitions assigned", partitions.len());
+                self.say(Level::Debug, &text, &fields);
             }
-            Progress::Resumed => self.line.suspend(|| self.console.note("back again")),
+            Progress::Waiting(why, cause) => {
+                let fields = json!({ "cause": cause.name() });
+                self.say(Level::Info, &format!("waiting: {why}"), &fields);
+            }
+            Progress::Resumed => self.say(Level::Info, "back again", &Value::Null),
         }
+    }
+
+    fn say(&self, level: Level, text: &str, fields: &Value) {
+        self.line.suspend(|| self.console.event(level, text, fields));
     }
 
     fn show_totals(&mut self, totals: &Totals, lag: u64) {

@@ -10,13 +10,14 @@ use super::Args;
 use crate::cli::Context;
 use crate::config::{KafkaSettings, PostgresSettings};
 use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES, Watermarks};
-use crate::edges::postgres::claimer::{Claimer, Log, Request, refuse_shared_group};
+use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining, OWN_PROPERTIES};
+use crate::edges::kafka::questions::Questions;
+use crate::edges::postgres::claimer::{Claimer, Request, refuse_shared_group};
 use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::ledger::{self, Ledger, Owner};
 use crate::edges::postgres::target::{self, Found, Target};
 use crate::edges::postgres::transaction::Destination;
-use crate::edges::postgres::{Identifier, OnDuplicate, application_name, runtime, writer};
+use crate::edges::postgres::{Identifier, OnDuplicate, application_name, runtime, setup, writer};
 use crate::engine::report::Report;
 use crate::engine::run::Parts;
 use crate::error::Usage;
@@ -34,6 +35,10 @@ pub struct Plan {
     pub owner: Owner,
     /// The table.
     pub target: Target,
+    /// The brokers asked first.
+    pub brokers: String,
+    /// The database's server.
+    pub database: String,
     found: Found,
     ledger: Ledger,
 }
@@ -59,10 +64,11 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{table}"));
     // First, so that it connects while the database is asked.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &group, &context.console)?;
+    let wants_ends = context.is_watched || context.console.shows_progress();
+    let joining = Joining::new(config, &group, &context.console, wants_ends)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
-            plan = plan(args, table, group, &postgres) => plan.map(Some),
+            plan = plan(args, table, group, &kafka, &postgres) => plan.map(Some),
             () = context.stop.wait() => Ok(None),
         }
     })?;
@@ -121,6 +127,7 @@ async fn plan(
     args: &Args,
     table: Identifier,
     group: String,
+    kafka: &KafkaSettings,
     postgres: &PostgresSettings,
 ) -> anyhow::Result<Plan> {
     let client = connect(postgres, "orderctl consume").await?;
@@ -130,6 +137,7 @@ async fn plan(
     let ledger = ledger::locate(&client, &found.schema).await?.ok_or_else(|| {
         anyhow!("there is no ledger in this database yet: run `{}`", setup_command(args, &table))
     })?;
+    setup::refuse_outdated(&client, &ledger).await?;
     let recorded = ledger.kind_of(&client, &found).await?;
     let kind = match args.kind.or(recorded) {
         Some(kind) => kind,
@@ -144,7 +152,8 @@ async fn plan(
         worker: worker_name(),
     };
     refuse_shared_group(&client, &ledger, &owner, &found).await?;
-    Ok(Plan { owner, target, found, ledger })
+    let (brokers, database) = (kafka.brokers().to_owned(), postgres.server.clone());
+    Ok(Plan { owner, target, brokers, database, found, ledger })
 }
 
 fn no_such_table(args: &Args, table: &Identifier) -> anyhow::Error {
@@ -225,7 +234,7 @@ fn start(
         on_data_loss: args.on_data_loss,
     };
     let (claims, requests) = mpsc::channel();
-    start_claimer(claimer, consumer.watermarks(), requests, reporter)?;
+    start_claimer(claimer, consumer.questions(), requests, reporter)?;
     let server_may_refuse = plan.target.server_may_refuse;
     Ok(Parts {
         consumer,
@@ -235,17 +244,18 @@ fn start(
         target: plan.target.clone(),
         keep_payloads: server_may_refuse || args.on_duplicate == OnDuplicate::Reject,
         stop: context.stop.clone(),
+        metrics: Arc::clone(&context.metrics),
     })
 }
 
 fn start_claimer(
     claimer: Claimer,
-    watermarks: Watermarks,
+    questions: Questions,
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Sender<Report>,
 ) -> anyhow::Result<()> {
     let serve = move || {
-        let logs = |partitions: &[i32]| logs(&watermarks, partitions);
+        let logs = |partitions: &[i32]| questions.logs(partitions, KAFKA_TIMEOUT);
         if let Err(error) = claimer.serve(&requests, logs, &reports) {
             // The receiver is gone only when the run has ended already.
             let _ = reports.send(Report::Failed(error));
@@ -256,11 +266,4 @@ fn start_claimer(
         .spawn(serve)
         .map(|_| ())
         .context("cannot start the claimer's thread")
-}
-
-/// What Kafka has of each partition; none when the consumer is closed.
-fn logs(watermarks: &Watermarks, partitions: &[i32]) -> anyhow::Result<Option<Vec<(i32, Log)>>> {
-    let Some(watermarks) = watermarks.of(partitions, KAFKA_TIMEOUT)? else { return Ok(None) };
-    let logs = watermarks.into_iter().map(|(first, end)| Log { first, end });
-    Ok(Some(partitions.iter().copied().zip(logs).collect()))
 }

@@ -58,6 +58,52 @@ fn latest_goes_on_with_what_comes_next() {
     assert_eq!(sandbox.count("orders"), 11);
 }
 
+/// Deletes the sandbox's topic, and creates it again.
+fn make_anew(sandbox: Sandbox) -> Sandbox {
+    kafka().delete_topic(&sandbox.topic);
+    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
+    eventually("the topic is gone", Duration::from_secs(30), is_gone);
+    sandbox.with_topic(1)
+}
+
+#[test]
+fn a_topic_made_anew_with_as_many_records_is_noticed_by_its_id() {
+    let sandbox = Sandbox::new("anew_same").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&orders("old", 10));
+    sandbox.store("orders").finish().success();
+    let sandbox = make_anew(sandbox);
+    sandbox.publish(&orders("new", 30));
+    let stopped = sandbox.store("orders").finish().code(1);
+    for word in ["deleted and created again", "--on-data-loss earliest", "offset 10", "0 to 30"] {
+        assert!(stopped.stderr.contains(word), "{word}: {stopped}");
+    }
+    assert_eq!(sandbox.count("orders"), 10);
+    let summary = store(&sandbox, "earliest").finish().success().json();
+    assert_eq!(summary["stored"], 30);
+    let again = sandbox.store("orders").finish().success().json();
+    assert_eq!(again["stored"], 0, "the new topic's positions count from now on");
+}
+
+#[test]
+fn a_topic_made_anew_under_a_running_worker_is_noticed_before_its_first_record_is_stored() {
+    let sandbox = Sandbox::new("anew_running").with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&orders("old", 10));
+    let mut worker = sandbox.consume("orders").spawn();
+    sandbox.wait_for_rows("orders", 10, &mut worker);
+    // Stopped, it sees the topic neither go nor come: for the client nothing but
+    // the id tells the two apart.
+    worker.signal("STOP");
+    let sandbox = make_anew(sandbox);
+    sandbox.publish(&orders("new", 30));
+    worker.signal("CONT");
+    let stopped = worker.finish().code(1);
+    assert!(stopped.stderr.contains("deleted and created again"), "{stopped}");
+    assert_eq!(sandbox.count("orders"), 10);
+    assert_eq!(sandbox.positions(), [(0, 10)]);
+}
+
 #[test]
 fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     let sandbox = Sandbox::new("anew").with_topic(1);
@@ -65,10 +111,7 @@ fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     let bad = order("");
     sandbox.publish(&[order("1"), bad.clone(), order("2")]);
     sandbox.store("orders").finish().code(3);
-    kafka().delete_topic(&sandbox.topic);
-    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
-    eventually("the topic is gone", Duration::from_secs(30), is_gone);
-    let sandbox = sandbox.with_topic(1);
+    let sandbox = make_anew(sandbox);
     sandbox.publish(&[order("3"), bad]);
     let stopped = sandbox.store("orders").finish().code(1);
     assert!(stopped.stderr.contains("created again"), "{stopped}");

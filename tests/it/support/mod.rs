@@ -3,16 +3,20 @@
 
 pub mod kafka;
 pub mod orders;
+pub mod pooler;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod sandbox;
+pub mod server;
 pub mod shared_stack;
 
 pub use kafka::{Kafka, Raw, kafka};
 pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port};
+pub use pooler::Pooler;
 pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
 pub use program::{Run, eventually, orderctl};
 pub use proxy::Proxy;
 pub use sandbox::Sandbox;
+pub use server::{Server, Shutdown};
 pub use shared_stack::stack;

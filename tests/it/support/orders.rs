@@ -197,6 +197,24 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// Creates a role that may do in the sandbox's schema what `consume` needs;
+    /// its password is `pw-ROLE`. Its backends can be looked into. [`drop_role`]
+    /// removes it.
+    pub fn create_role(&self) -> String {
+        let role = format!("{}_role", self.schema);
+        sql(&format!(
+            "create role {role} login password 'pw-{role}';
+             grant usage on schema {0}, orderctl to {role};
+             grant select, insert, update on all tables in schema {0} to {role};
+             grant select, insert, update on all tables in schema orderctl to {role};
+             grant {role} to current_user",
+            self.schema
+        ));
+        role
+    }
+}
+
 /// The stack's database under a port, for a role with the password `pw-ROLE`.
 pub fn uri_as(role: &str, port: u16) -> String {
     let owner = uri_at_port(port);

@@ -31,6 +31,7 @@ struct State {
     bytes_left: AtomicI64,
     goes_silent: AtomicBool,
     refused: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Proxy {
@@ -63,6 +64,7 @@ impl Proxy {
             bytes_left: AtomicI64::new(-1),
             goes_silent: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -106,6 +108,11 @@ impl Proxy {
     /// How many connections were closed at once.
     pub fn refused(&self) -> usize {
         self.state.refused.load(SeqCst)
+    }
+
+    /// How many bytes came from clients so far.
+    pub fn bytes(&self) -> i64 {
+        self.state.bytes.load(SeqCst) as i64
     }
 
     /// Whether nothing goes through in either direction, without an error.
@@ -200,6 +207,7 @@ impl State {
     /// Counts what goes up: after how many of these bytes the cut or silence is
     /// due, if it is.
     fn counted(&self, bytes: usize) -> Option<usize> {
+        self.bytes.fetch_add(bytes, SeqCst);
         let left = self.bytes_left.load(SeqCst);
         if left < 0 {
             return None;
