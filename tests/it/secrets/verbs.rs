@@ -3,12 +3,18 @@
 use clap::CommandFactory as _;
 use orderctl::cli::Cli;
 
-use super::marked::{HOLDERS, Marked, assert_clean, encoded, secret, words};
-use crate::support::{Run, stack};
+use super::marked::{HOLDERS, Marked, assert_clean, encoded, leak, secret, words};
+use crate::seen::Watched;
+use crate::support::{Proxy, Run, order, stack};
 
 /// What is added to every command line. A flag that opens a new way out for
 /// texts belongs here.
-const WAYS_TO_SAY_MORE: [&str; 4] = ["", "-v -v", "-v -v -X debug=all", "-o json"];
+const WAYS_TO_SAY_MORE: [&str; 4] = [
+    "--log-file plain.log --log-format text",
+    "-v -v --log-file json.log --log-format json",
+    "-v -v -X debug=all --metrics-listen 127.0.0.1:0",
+    "-o json",
+];
 
 /// A command line for every verb, at least one. Those of verbs that this program
 /// does not have are passed over.
@@ -86,6 +92,33 @@ fn no_verb_shows_a_secret_however_much_it_says() {
             }
         }
     }
+}
+
+#[test]
+fn metrics_and_health_show_no_secret_when_the_database_goes_away() {
+    let marked = Marked::new("metrics");
+    let (sandbox, proxy) = (&marked.sandbox, Proxy::to(stack().postgres));
+    let port = |port: u16| format!(":{port}/");
+    let uri = marked.uri().replace(&port(stack().postgres.port()), &port(proxy.address.port()));
+    let line = words(&format!(
+        "consume --schema {} --table orders --topic-name {} --group {} -v -v -X debug=all",
+        sandbox.schema, sandbox.topic, sandbox.group
+    ));
+    let watched = Watched::start(marked.run(&line).env("ORDERCTL_POSTGRES_URI", uri));
+    let log = watched.log();
+    let mut said = watched.wait_for_ready(200);
+    proxy.refuse(true);
+    proxy.cut();
+    // Something to store, so that it is missed.
+    sandbox.publish(&[order("1")]);
+    said.push_str(&watched.wait_for_ready(503));
+    for path in ["/metrics", "/healthz", "/"] {
+        said.push_str(&watched.get(path).1);
+    }
+    watched.running.interrupt();
+    assert_clean(&line, &watched.running.finish(), marked.folder(), &HOLDERS);
+    said.push_str(&std::fs::read_to_string(log).unwrap());
+    assert_eq!(leak(&said), None);
 }
 
 #[test]
