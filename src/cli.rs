@@ -66,6 +66,8 @@ enum Verb {
     /// Write creds.json: where the services are and how to log in
     #[command(after_help = stages::auth_setup::EXAMPLES)]
     AuthSetup(Box<stages::auth_setup::Args>),
+    /// Check every connection, and say what to do about what fails
+    Doctor(stages::doctor::Args),
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
     /// Publish events and wait until every one is acknowledged
@@ -180,6 +182,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Demo(args) => stages::demo::run(&args, context),
         Verb::AuthSetup(args) => stages::auth_setup::run(&args, context),
+        Verb::Doctor(args) => stages::doctor::run(&args, context),
         Verb::DbSetup(args) => stages::db_setup::run(&args, context),
         Verb::Produce(args) => stages::produce::run(&args, context),
         Verb::Stack(args) => stages::stack::run(&args, context),

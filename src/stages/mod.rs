@@ -5,6 +5,7 @@ pub mod consume;
 pub mod db_setup;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 pub mod produce;
 pub mod stack;
 pub mod verify;

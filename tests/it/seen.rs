@@ -18,14 +18,16 @@ use crate::support::{Run, eventually};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A run that serves metrics and keeps a log file.
-struct Watched {
-    running: Running,
+pub struct Watched {
+    /// The run.
+    pub running: Running,
     address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
 impl Watched {
-    fn start(run: Run) -> Watched {
+    /// Starts it, and waits until it says where metrics are.
+    pub fn start(run: Run) -> Watched {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
         let run = run.arg("--log-file").arg(&path).args(["--metrics-listen", "127.0.0.1:0"]);
@@ -42,12 +44,13 @@ impl Watched {
         Watched { running, address: address.expect("found"), folder }
     }
 
-    fn log(&self) -> PathBuf {
+    /// Its log file.
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
     /// Status and body of what a path answers.
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         self.try_get(path).expect("an answer")
     }
 
@@ -67,8 +70,9 @@ impl Watched {
         eventually(what, LIMIT, || holds(&self.scrape()));
     }
 
+    /// The answer of `/readyz`, once it has this status.
     #[track_caller]
-    fn wait_for_ready(&self, expected: u16) -> String {
+    pub fn wait_for_ready(&self, expected: u16) -> String {
         let mut body = String::new();
         eventually(&format!("/readyz answers {expected}"), LIMIT, || {
             let (status, text) = self.get("/readyz");

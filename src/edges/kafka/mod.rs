@@ -5,6 +5,8 @@ pub mod client;
 pub mod consumer;
 pub mod diagnosis;
 pub mod excerpt;
+pub mod explain;
+pub mod inspect;
 pub mod producer;
 pub mod questions;
 pub mod range;

@@ -12,6 +12,7 @@ use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres::{Client, Config, Error};
 
 use super::failure::{self, Class};
+use super::fault;
 use crate::config::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 use crate::edges::tls;
 use crate::engine::metrics::Cause;
@@ -89,10 +90,15 @@ pub async fn connect(
             }
         }
     }
-    Err(match refusal {
-        Some(failure) => failure.explain(settings),
-        None => ConnectError::stop("no way to connect was tried"),
-    })
+    let Some(failure) = refusal else {
+        return Err(ConnectError::stop("no way to connect was tried"));
+    };
+    if failure.is_about_the_certificate()
+        && let Some(fault) = fault::of(settings).await
+    {
+        return Err(ConnectError::stop(fault));
+    }
+    Err(failure.explain(settings))
 }
 
 /// The ways to connect that a mode allows, in libpq's order.
@@ -143,6 +149,11 @@ impl Failure {
             Failure::Driver(error) => is_tls(error) || sqlstate(error) == "28000",
             Failure::Silent(_) => false,
         }
+    }
+
+    fn is_about_the_certificate(&self) -> bool {
+        let failed = |error: &Error| describe(error).contains("certificate verify failed");
+        matches!(self, Failure::Driver(error) if is_tls(error) && failed(error))
     }
 
     fn explain(self, settings: &PostgresSettings) -> ConnectError {

@@ -14,7 +14,9 @@ pub mod encode;
 #[cfg(test)]
 mod encode_check;
 pub mod failure;
+pub mod fault;
 pub mod identifier;
+pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod letters;

@@ -12,7 +12,17 @@ pub type Rows = Vec<Vec<Option<String>>>;
 
 /// Runs SQL on the shared stack, or the test's own server, and answers with the rows of all its
 /// statements; a refusal is a failure of the test.
+///
+/// The server refuses one of two grants on the same table at the same time, and
+/// undoes all of the query: that one is run again.
 pub fn sql(query: &str) -> Rows {
+    const TRIES_MAX: usize = 100;
+    for _ in 1..TRIES_MAX {
+        match try_sql(query) {
+            Err(error) if error.to_string().contains("tuple concurrently updated") => {}
+            done => return done.unwrap_or_else(|error| panic!("{query}: {error:#}")),
+        }
+    }
     try_sql(query).unwrap_or_else(|error| panic!("{query}: {error:#}"))
 }
 
