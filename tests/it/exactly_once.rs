@@ -125,6 +125,18 @@ fn assert_each_once(sandbox: &Sandbox, number: usize) {
     assert_eq!(distinct, [format!("{number} {number}")]);
     sandbox.assert_read_to_the_end();
     assert!(sandbox.dead().is_empty());
+    assert_verified(sandbox.verify("orders"), number);
+}
+
+/// Asserts that `verify` finds so many rows, and that nothing is missing,
+/// doubled, too much, or beyond its judgement.
+#[track_caller]
+fn assert_verified(verify: Run, number: usize) {
+    let report = verify.finish().success().json();
+    let totals = &report["totals"];
+    let counts = ["stored", "duplicates", "rejected", "missing", "duplicated", "extra", "unknown"];
+    let found: Vec<u64> = counts.iter().filter_map(|count| totals[count].as_u64()).collect();
+    assert_eq!(found, [number as u64, 0, 0, 0, 0, 0, 0], "{report}");
 }
 
 /// Waits until so many rows are there while a worker runs.

@@ -2,11 +2,12 @@
 //! topic. What is wrong is said here, and nothing is half done.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::Args;
-use super::selection::{KAFKA_TIMEOUT, Plan, Selection, find_topic, refuse_own_properties};
+use super::selection::{Plan, Selection, find_topic, refuse_own_properties};
 use crate::cli::Context;
 use crate::config::PostgresSettings;
 use crate::edges::kafka::client;
@@ -19,6 +20,10 @@ use crate::edges::postgres::{OnDuplicate, application_name, runtime, writer};
 use crate::engine::report::Report;
 use crate::engine::run::Parts;
 use crate::error::Usage;
+
+/// How long one question about a partition's log may take before it is asked
+/// again: the workers of a group wait for it.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The plan, and the parts that carry it out, at work already.
 pub struct Prepared {
@@ -136,7 +141,7 @@ fn start_claimer(
     reports: mpsc::Sender<Report>,
 ) -> anyhow::Result<()> {
     let serve = move || {
-        let logs = |partitions: &[i32]| questions.logs(partitions, KAFKA_TIMEOUT);
+        let logs = |partitions: &[i32]| questions.logs(partitions, QUESTION_TIMEOUT);
         if let Err(error) = claimer.serve(&requests, logs, &reports) {
             // The receiver is gone only when the run has ended already.
             let _ = reports.send(Report::Failed(error));

@@ -8,7 +8,7 @@ use orderctl::stack::process::{Signal, end_daemon};
 use orderctl::stop::Stop;
 use tempfile::TempDir;
 
-use super::{LIMIT, asker, endless_producer, sandbox, stop_producing, worker};
+use super::{LIMIT, asker, assert_verified, endless_producer, sandbox, stop_producing, worker};
 use crate::support::shared_stack::{QUIET, bring_up};
 use crate::support::{Kafka, Run, Sandbox, eventually};
 
@@ -54,6 +54,7 @@ impl Broker {
         for (partition, position) in sandbox.positions() {
             assert_eq!(position, self.kafka.watermarks(&sandbox.topic, partition).1);
         }
+        assert_verified(self.used_by(sandbox.verify("orders")), number);
     }
 }
 

@@ -99,6 +99,13 @@ impl Sandbox {
         self.consume(table).arg("--until-end")
     }
 
+    /// `verify` of the topic and a table of the schema, with its report as JSON.
+    pub fn verify(&self, table: &str) -> Run {
+        let (schema, topic, group) = (&self.schema, &self.topic, &self.group);
+        Run::new(["verify", "--schema", schema, "--table", table, "--topic-name", topic])
+            .args(["--group", group, "-o", "json"])
+    }
+
     /// How many rows a table has.
     pub fn count(&self, table: &str) -> usize {
         let counted = sql_value(&format!("select count(*) from {}.\"{table}\"", self.schema));
