@@ -76,6 +76,10 @@ enum Verb {
     Stack(stages::stack::Args),
     /// Store a topic's events in a table, exactly once
     Consume(stages::consume::Args),
+    /// Prove that every record is a row, a duplicate or a dead letter, once
+    Verify(stages::verify::Args),
+    /// See what was rejected and why, and move it again after the cure
+    Dlq(stages::dlq::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -183,6 +187,8 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Produce(args) => stages::produce::run(&args, context),
         Verb::Stack(args) => stages::stack::run(&args, context),
         Verb::Consume(args) => stages::consume::run(&args, context),
+        Verb::Verify(args) => stages::verify::run(&args, context),
+        Verb::Dlq(args) => stages::dlq::run(&args, context),
     }
 }
 

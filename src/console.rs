@@ -12,6 +12,33 @@ use serde_json::Value;
 
 use crate::log::{self, Level, Log, LogFormat};
 
+/// A text that may come from anywhere, made safe for a terminal: control
+/// characters and those that change the direction of writing are shown as
+/// `\u001b`, as JSON may write them too. Line feeds and tabs stay.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => safe.push(character),
+            // The marks of Unicode's bidirectional algorithm (UAX #9), line
+            // separators and the byte order mark; all have four digits.
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' => push_escape(&mut safe, character),
+            _ if character.is_control() => push_escape(&mut safe, character),
+            _ => safe.push(character),
+        }
+    }
+    safe
+}
+
+fn push_escape(safe: &mut String, character: char) {
+    safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+}
+
 /// The form of results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum OutputFormat {
@@ -44,7 +71,7 @@ impl Console {
     pub fn result<T: Serialize + Display>(&self, result: &T) -> anyhow::Result<()> {
         let text = match self.output {
             OutputFormat::Table => result.to_string(),
-            OutputFormat::Json => serde_json::to_string_pretty(result)?,
+            OutputFormat::Json => escaped(&serde_json::to_string_pretty(result)?),
         };
         match writeln!(std::io::stdout().lock(), "{text}") {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -135,5 +162,35 @@ fn say(format: LogFormat, level: Level, text: &str, fields: &Value) {
         (LogFormat::Text, Level::Warn) => eprintln!("warning: {text}"),
         (LogFormat::Text, Level::Error) => eprintln!("error: {text}"),
         (LogFormat::Text, Level::Info | Level::Debug) => eprintln!("{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes_and_direction_marks_are_shown_and_other_text_stays() {
+        assert_eq!(
+            escaped("a\u{1b}[31m\u{9b}b\u{202e}c\rd"),
+            "a\\u001b[31m\\u009bb\\u202ec\\u000dd"
+        );
+        assert_eq!(escaped("Zürich\t東京\n"), "Zürich\t東京\n");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_escaped_can_steer_a_terminal(text in any::<String>()) {
+            let safe = escaped(&text);
+            prop_assert!(!safe.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        }
+
+        #[test]
+        fn escaped_json_means_the_same(text in any::<String>()) {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), text);
+        }
     }
 }

@@ -4,6 +4,8 @@ pub mod auth_setup;
 pub mod consume;
 pub mod db_setup;
 pub mod demo;
+pub mod dlq;
 pub mod doctor;
 pub mod produce;
 pub mod stack;
+pub mod verify;

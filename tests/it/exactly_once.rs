@@ -2,12 +2,18 @@
 //!
 //! The tables have no unique key, so that a record stored twice would be seen.
 
+mod broker;
 mod commits;
 mod cuts;
 mod database;
 mod fencing;
+mod kills;
+mod links;
+mod partitions;
 mod pooler;
+mod rebalances;
 mod refusals;
+mod retention;
 mod signals;
 mod workers;
 
@@ -17,9 +23,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::support::program::Running;
-use crate::support::{Run, Sandbox, eventually, orderctl, orders, sql};
+use crate::support::{Asker, Run, Sandbox, eventually, orderctl, orders, sql, stack};
 
 const LIMIT: Duration = Duration::from_secs(90);
+/// How long a worker or producer may run: as long as its test, which waits for
+/// many things one after the other.
+const RUN_LIMIT: Duration = Duration::from_secs(360);
 
 /// A topic of so many partitions, and a table that takes a record twice.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {
@@ -33,17 +42,39 @@ fn sandbox(name: &str, partitions: i32) -> Sandbox {
 
 /// A worker that is found out soon when it is gone.
 fn worker(sandbox: &Sandbox) -> Run {
-    let run = sandbox.consume("orders").args(["-X", "session.timeout.ms=6000"]);
-    // It lives as long as its test, which waits for many things one after the other.
-    run.limit(LIMIT * 4)
+    sandbox
+        .consume("orders")
+        .args(["-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"])
+        .limit(RUN_LIMIT)
 }
 
 /// Publishes generated orders while the test goes on, so many a second.
 fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
     let (number, rate) = (number.to_string(), rate.to_string());
     Run::new(["produce", "--topic-name", &sandbox.topic, "--num", &number, "--rate", &rate])
-        .limit(LIMIT)
+        .limit(RUN_LIMIT)
         .spawn()
+}
+
+/// Publishes generated orders until it is interrupted, so many a second.
+fn endless_producer(sandbox: &Sandbox, rate: usize) -> Run {
+    let number = RUN_LIMIT.as_secs() as usize * rate;
+    Run::new(["produce", "-o", "json", "--topic-name", &sandbox.topic, "--quiet"])
+        .args(["--num", &number.to_string(), "--rate", &rate.to_string()])
+        .limit(RUN_LIMIT)
+}
+
+/// Ends an endless producer: how many orders there are.
+#[track_caller]
+fn stop_producing(producer: Running) -> usize {
+    producer.interrupt();
+    let ended = producer.finish().code(130);
+    ended.json()["acknowledged"].as_u64().expect("a number") as usize
+}
+
+/// For questions about the sandbox's group.
+fn asker(sandbox: &Sandbox) -> Asker {
+    Asker::new(&stack().creds, &stack().cert_path, &sandbox.group)
 }
 
 /// Orders published on a thread of their own until a test has seen enough: a

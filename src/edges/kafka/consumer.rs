@@ -51,7 +51,9 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     // Members learn of a rebalance with their next heartbeat: the default of 3 s
     // is how long it takes at least.
     ("heartbeat.interval.ms", "1000"),
-    ("topic.metadata.refresh.interval.ms", "30000"),
+    // How long it takes until partitions that were added are read: nothing else
+    // tells a member of them. A question this often costs a broker nothing.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     ("isolation.level", "read_committed"),
 ];
 
@@ -318,7 +320,7 @@ impl Consumer {
     }
 }
 
-fn happening(error: KafkaError) -> Happening {
+pub(super) fn happening(error: KafkaError) -> Happening {
     use RDKafkaErrorCode as Code;
     let code = match &error {
         KafkaError::PartitionEOF(partition) => return Happening::End(*partition),

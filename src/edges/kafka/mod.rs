@@ -4,10 +4,13 @@ mod callbacks;
 pub mod client;
 pub mod consumer;
 pub mod diagnosis;
+pub mod excerpt;
 pub mod explain;
 pub mod inspect;
 pub mod producer;
 pub mod questions;
+pub mod range;
+pub mod republish;
 mod topic_id;
 pub mod topics;
 

@@ -1,6 +1,7 @@
 //! `consume`: a topic into a table, exactly once, for ever or until an end.
 
 mod prepare;
+pub mod selection;
 mod summary;
 
 use std::time::{Duration, Instant};
@@ -23,7 +24,8 @@ use crate::events::Kind;
 use crate::log::Level;
 use crate::stages::db_setup;
 
-use prepare::Plan;
+use prepare::Prepared;
+use selection::Selection;
 pub use summary::Summary;
 
 /// The longest that a record waits for its batch to fill.
@@ -95,6 +97,16 @@ pub struct Args {
 }
 
 impl Args {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            table: self.table.as_ref(),
+            schema: self.schema.as_ref(),
+            kind: self.kind,
+            topic_name: self.topic_name.as_deref(),
+            group: self.group.as_deref(),
+        }
+    }
+
     fn options(&self) -> Options {
         Options {
             bounds: Bounds { rows_max: self.batch_rows as usize, bytes_max: BATCH_BYTES_MAX },
@@ -130,8 +142,8 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
     let Some(prepared) = prepare::prepare(args, context)? else {
         return Ok(Summary::interrupted_early());
     };
+    announce(args, &prepared, context);
     let plan = prepared.plan;
-    announce(args, &plan, context);
     if !plan.target.unique_key {
         context.console.note(db_setup::no_unique_key(&plan.target));
     }
@@ -143,7 +155,8 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
 }
 
 /// Says what is consumed, and begins to show its figures.
-fn announce(args: &Args, plan: &Plan, context: &Context) {
+fn announce(args: &Args, prepared: &Prepared, context: &Context) {
+    let plan = &prepared.plan;
     let Owner { group, topic, .. } = &plan.owner;
     let table = format!("{}.{}", plan.target.schema, plan.target.table);
     let settings = json!({
@@ -151,8 +164,8 @@ fn announce(args: &Args, plan: &Plan, context: &Context) {
         "group": group,
         "table": table,
         "kind": plan.target.kind.name(),
-        "brokers": plan.brokers,
-        "database": plan.database,
+        "brokers": prepared.brokers,
+        "database": prepared.database,
         "writers": args.writers,
         "batch_rows": args.batch_rows,
         "until_end": args.until_end,

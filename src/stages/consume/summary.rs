@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::prepare::Plan;
+use super::selection::Plan;
 use crate::engine::run::Totals;
 
 /// The counts of a run, as printed at its end.

@@ -74,9 +74,9 @@ fn a_worker_stopped_in_a_copy_through_a_pooler_is_replaced() {
     at_least(&sandbox, 5_100, &mut other);
     note_pause("worker stopped in a COPY behind pgbouncer", stopped);
     assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    let epochs = sandbox.epochs();
     proxy.silence(false);
     zombie.signal("CONT");
-    let epochs = sandbox.epochs();
     eventually("the woken worker rejoins", LIMIT, || sandbox.epochs() != epochs);
     assert_each_once(&sandbox, 5_100);
     assert_eq!(end(zombie)["stored"], stored_before, "the woken worker stored nothing more");

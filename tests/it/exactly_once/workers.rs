@@ -6,26 +6,6 @@ use super::{LIMIT, assert_each_once, at_least, note_pause, produce, producer, sa
 use crate::support::{Proxy, Sandbox, eventually, orders, sql, sql_value, stack, uri_at_port};
 
 #[test]
-fn three_workers_of_which_one_after_the_other_is_killed_store_every_record_once() {
-    let sandbox = sandbox("killed", 6);
-    let mut workers: Vec<_> = (0..3).map(|_| worker(&sandbox).spawn()).collect();
-    let producer = producer(&sandbox, 60_000, 4_000);
-    for kill in 1..=5 {
-        let mut victim = workers.remove(0);
-        at_least(&sandbox, kill * 4_000, &mut victim);
-        assert_eq!(victim.kill().code, None);
-        workers.push(worker(&sandbox).spawn());
-    }
-    producer.finish().success();
-    assert_each_once(&sandbox, 60_000);
-    for worker in workers {
-        worker.interrupt();
-        worker.finish().code(130);
-    }
-    assert_each_once(&sandbox, 60_000);
-}
-
-#[test]
 fn workers_that_come_and_go_share_the_partitions() {
     let sandbox = sandbox("shared", 4);
     let mut first = worker(&sandbox).spawn();
@@ -45,7 +25,7 @@ fn workers_that_come_and_go_share_the_partitions() {
 }
 
 /// Who owns partitions, as host and process.
-fn owners(sandbox: &Sandbox) -> Vec<String> {
+pub(super) fn owners(sandbox: &Sandbox) -> Vec<String> {
     let owners = sql_value(&format!(
         "select string_agg(distinct owner, ' ') from orderctl.ledger_position
          where group_name = '{}'",

@@ -1,7 +1,9 @@
 //! What the tests are made of: one stack for all, a sandbox for each, the built
 //! program, and plain ways to look into the database and the topics.
 
+pub mod asker;
 pub mod kafka;
+pub mod killer;
 pub mod orders;
 pub mod pooler;
 pub mod postgres;
@@ -11,7 +13,9 @@ pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
 
+pub use asker::Asker;
 pub use kafka::{Kafka, Raw, kafka};
+pub use killer::Killer;
 pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port};
 pub use pooler::Pooler;
 pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
