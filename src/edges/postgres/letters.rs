@@ -314,7 +314,8 @@ pub async fn load(
 }
 
 /// Removes the contents of the letters that a filter finds, up to a number; how
-/// many. The rows stay, as `purged`, so that the records remain accounted for.
+/// many. The rows stay, as `purged`, so that the records remain accounted for,
+/// with the state before: the record of one that was stored is in its table.
 ///
 /// # Errors
 /// Whatever the server says; nothing is purged then.
@@ -325,8 +326,8 @@ pub async fn purge(
     id_max: i64,
 ) -> anyhow::Result<u64> {
     let sql = format!(
-        "update {} set state = 'purged', state_at = now(), redrive_id = null,
-             key = null, payload = null, field = '', reason = ''
+        "update {} set state = 'purged', purged_from = state, state_at = now(),
+             redrive_id = null, key = null, payload = null, field = '', reason = ''
          {WHERE} and id <= $10 returning id",
         ledger.table("dead_letter")
     );

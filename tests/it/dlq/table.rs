@@ -5,7 +5,7 @@ use crate::support::program::Running;
 use crate::support::{Run, Sandbox, Session, eventually, order, order_with, sql};
 
 /// Orders of which those of `Nowhere` break a check, and one that no table takes.
-fn checked(name: &str) -> Sandbox {
+pub fn checked(name: &str) -> Sandbox {
     let sandbox = Sandbox::new(name).with_topic(1);
     sandbox.set_up("orders");
     let table = sandbox.table("orders");
@@ -17,11 +17,13 @@ fn checked(name: &str) -> Sandbox {
     sandbox
 }
 
-fn to_table(sandbox: &Sandbox) -> Run {
+/// Redrives all letters of the sandbox into their table.
+pub fn to_table(sandbox: &Sandbox) -> Run {
     dlq(sandbox, "redrive", ["--all", "--to", "table"]).limit(LIMIT)
 }
 
-fn cure(sandbox: &Sandbox) {
+/// Drops the check.
+pub fn cure(sandbox: &Sandbox) {
     sql(&format!("alter table {} drop constraint known", sandbox.table("orders")));
 }
 
