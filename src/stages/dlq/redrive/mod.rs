@@ -260,7 +260,7 @@ fn redrive(args: &Args, context: &Context, summary: &mut Summary) -> anyhow::Res
     let ids = numbers(&args.names)?;
     let desk = Desk::open(context, &args.which)?;
     let mut filter = args.which.filter();
-    filter.states = vec![State::Open, State::Redriving];
+    filter.states = State::UNFINISHED.to_vec();
     if !ids.is_empty() {
         desk.find_all(&ids)?;
         filter.ids = Some(ids);
@@ -268,8 +268,7 @@ fn redrive(args: &Args, context: &Context, summary: &mut Summary) -> anyhow::Res
     }
     let mut chosen = desk.ask(letters::choose(&desk.client, &desk.ledger, &filter))?;
     let found = chosen.len();
-    let unfinished = [State::Open, State::Redriving].map(State::name);
-    chosen.retain(|letter| unfinished.contains(&letter.state.as_str()));
+    chosen.retain(|letter| State::UNFINISHED.contains(&letter.state));
     summary.done_before = (found - chosen.len()) as u64;
     chosen.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
     summary.chosen = chosen.len() as u64;
@@ -330,8 +329,8 @@ mod tests {
     use super::*;
 
     fn chosen(id: i64, bytes: u64) -> Chosen {
-        let (topic, state) = ("t".into(), "open".into());
-        Chosen { id, topic, table: ("s".into(), "t".into()), bytes, state }
+        let table = ("s".into(), "t".into());
+        Chosen { id, topic: "t".into(), table, bytes, state: State::Open }
     }
 
     proptest! {

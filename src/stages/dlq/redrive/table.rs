@@ -14,7 +14,7 @@ pub fn to_tables(
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let all = chosen.len();
-    chosen.retain(|letter| letter.state == State::Open.name());
+    chosen.retain(|letter| letter.state == State::Open);
     if chosen.len() < all {
         desk.context.console.note(format!(
             "note: {} letters are left, because a redrive to the topic took them and did not \
