@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Desk, Where, foreign, look_at, text};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
+use crate::console::plural;
 use crate::edges::postgres::letters::{self, Counts, Letter, State};
 use crate::error::{Outcome, Usage};
 
@@ -152,7 +153,7 @@ impl Shown {
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} dead letters", self.total)?;
+        f.write_str(&plural(self.total, "dead letter"))?;
         let states: Vec<String> =
             self.states.iter().map(|(state, count)| format!("{state} {count}")).collect();
         if !states.is_empty() {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{Desk, Name, Where, numbers};
 use crate::cli::Context;
+use crate::console::plural;
 use crate::edges::postgres::letters::{self, State};
 use crate::error::{Outcome, Usage};
 
@@ -74,7 +75,7 @@ struct Purged {
 
 impl fmt::Display for Purged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "purged {} dead letters", self.purged)?;
+        write!(f, "purged {}", plural(self.purged, "dead letter"))?;
         if self.left_open > 0 {
             write!(f, "; left {} that are open (--open purges them too)", self.left_open)?;
         }
@@ -146,13 +147,14 @@ fn agreed(args: &Args, count: u64, context: &Context) -> anyhow::Result<bool> {
     if args.yes {
         return Ok(true);
     }
+    let letters = plural(count, "dead letter");
     if !std::io::stdin().is_terminal() {
         return Err(Usage(format!(
-            "{count} dead letters would be purged: nobody can be asked here, so add --yes"
+            "{letters} would be purged: nobody can be asked here, so add --yes"
         ))
         .into());
     }
-    eprint!("purge {count} dead letters? [y/N] ");
+    eprint!("purge {letters}? [y/N] ");
     std::io::stderr().flush().context("cannot ask")?;
     // On a thread of its own: reading a line cannot be broken off by a stop.
     let (reader, answers) = mpsc::channel();

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{Desk, Name, Where, numbers};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
+use crate::console::plural;
 use crate::edges::postgres::OnDuplicate;
 use crate::edges::postgres::letters::{self, Chosen, State};
 use crate::error::{Outcome, Usage};
@@ -177,7 +178,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.dry_run {
-            write!(f, "would move {} dead letters", self.chosen)?;
+            write!(f, "would move {}", plural(self.chosen, "dead letter"))?;
             for (to, moved) in &self.moves {
                 let more = if moved.count as usize > moved.letters.len() { ", …" } else { "" };
                 let letters = moved.letters.join(", ");
@@ -235,17 +236,17 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     context.console.result(&summary)?;
     if summary.unknown > 0 {
         bail!(
-            "an earlier run was killed, and what would tell whether it published {} letters is \
-             gone from the topic: see whether their effect is there, then decide with --if-unknown \
-             again or --if-unknown done",
-            summary.unknown
+            "an earlier run was killed, and what would tell whether it published {} is gone \
+             from the topic: see whether the effect is there, then decide with --if-unknown again \
+             or --if-unknown done",
+            plural(summary.unknown, "letter")
         );
     }
     if summary.left > 0 && !summary.interrupted {
         bail!(
-            "{} letters are left: another redrive has them, or one that did not finish (to another \
+            "left {}: another redrive took what is left, or one that did not finish (to another \
              cluster, or before --to table); run it again when that has ended",
-            summary.left
+            plural(summary.left, "letter")
         );
     }
     Ok(match (summary.interrupted, summary.refused) {

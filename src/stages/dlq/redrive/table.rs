@@ -2,6 +2,7 @@
 
 use super::super::Desk;
 use super::{Args, Summary, grouped, portions};
+use crate::console::plural;
 use crate::edges::postgres::letters::{Chosen, State};
 use crate::edges::postgres::{OnDuplicate, restore};
 use crate::error::Usage;
@@ -17,9 +18,9 @@ pub fn to_tables(
     chosen.retain(|letter| letter.state == State::Open);
     if chosen.len() < all {
         desk.context.console.note(format!(
-            "note: {} letters are left, because a redrive to the topic took them and did not \
-             finish: run `orderctl dlq redrive` for them first",
-            all - chosen.len()
+            "note: left {}, taken by a redrive to the topic that did not finish: run `orderctl \
+             dlq redrive` for what is left first",
+            plural((all - chosen.len()) as u64, "letter")
         ));
     }
     let bar = desk.context.console.bar(chosen.len() as u64, "letters");
