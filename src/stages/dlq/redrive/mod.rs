@@ -130,7 +130,7 @@ struct Summary {
     interrupted: bool,
     /// Letters that were chosen and not done with before.
     chosen: u64,
-    /// Letters that were chosen and done with before.
+    /// Letters that were chosen and done with before, or meanwhile by another run.
     done_before: u64,
     /// Letters published by this run.
     published: u64,

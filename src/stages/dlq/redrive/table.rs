@@ -42,6 +42,8 @@ pub fn to_tables(
             summary.stored += restored.stored;
             summary.duplicates += restored.duplicates;
             summary.refused += restored.rejected;
+            summary.chosen -= restored.done_before;
+            summary.done_before += restored.done_before;
             bar.inc(portion.len() as u64);
         }
     }
