@@ -1,12 +1,17 @@
 //! The command line: one line an arm.
 
-use clap::{ArgAction, Parser, Subcommand};
+use std::sync::Arc;
+
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{Connections, KafkaSettings, PostgresSettings, stdin};
 use crate::console::{Console, OutputFormat};
 use crate::edges::kafka::client;
 use crate::edges::tls;
+use crate::engine::metrics::Metrics;
 use crate::error::Outcome;
+use crate::log::LogFormat;
+use crate::seen::{self, History};
 use crate::stages;
 use crate::stop::Stop;
 
@@ -17,6 +22,8 @@ Examples:
   orderctl db-setup
   orderctl produce --num 100
   orderctl consume --table orders --until-end
+  orderctl verify --table orders                  is each record stored once?
+  orderctl doctor                                 what is wrong with my connections?
   orderctl help consume                           all about one command
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected, 130 interrupted.";
@@ -45,6 +52,13 @@ pub struct Cli {
     /// More detail; twice for the drivers' own
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
+
+    #[command(flatten)]
+    seen: seen::Flags,
+
+    /// The verb as it was typed.
+    #[arg(skip)]
+    name: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +68,8 @@ enum Verb {
     /// Write creds.json: where the services are and how to log in
     #[command(after_help = stages::auth_setup::EXAMPLES)]
     AuthSetup(Box<stages::auth_setup::Args>),
+    /// Check every connection, and say what to do about what fails
+    Doctor(stages::doctor::Args),
     /// Create the table and the ledger
     DbSetup(stages::db_setup::Args),
     /// Publish events and wait until every one is acknowledged
@@ -64,6 +80,10 @@ enum Verb {
     Consume(stages::consume::Args),
     /// Publish each order to the topic of its city, exactly once
     RouteCities(stages::route_cities::Args),
+    /// Prove that every record is a row, a duplicate or a dead letter, once
+    Verify(stages::verify::Args),
+    /// See what was rejected and why, and move it again after the cure
+    Dlq(stages::dlq::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -75,6 +95,10 @@ pub struct Context {
     pub console: Console,
     /// Whether the user asked to stop.
     pub stop: Stop,
+    /// What is shown of the run from outside.
+    pub metrics: Arc<Metrics>,
+    /// Whether someone may look at it.
+    pub is_watched: bool,
 }
 
 impl Context {
@@ -104,12 +128,26 @@ impl Context {
 
     fn warn(&self, warnings: Vec<String>) {
         for warning in warnings {
-            self.console.note(format_args!("warning: {warning}"));
+            self.console.warn(warning);
         }
     }
 }
 
 impl Cli {
+    /// Takes the command line apart; one that is wrong, or that asks for help,
+    /// ends the process.
+    pub fn from_command_line() -> Cli {
+        let matches = Cli::command().get_matches();
+        let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.name = matches.subcommand_name().unwrap_or_default().to_owned();
+        cli
+    }
+
+    /// The form of messages on standard error.
+    pub fn log_format(&self) -> LogFormat {
+        self.seen.log_format
+    }
+
     /// Reads the secrets given as `-` from standard input, a line each. To be
     /// called while Ctrl-C still ends the process at once.
     ///
@@ -130,24 +168,37 @@ impl Cli {
     /// Whatever the verb failed with; [`crate::error::exit_code`] tells usage
     /// errors from others.
     pub fn run(self, stop: Stop) -> anyhow::Result<Outcome> {
-        let console = Console { output: self.output, quiet: self.quiet, verbosity: self.verbose };
-        let context = Context { connections: self.connections, console, stop };
-        match self.verb {
-            Verb::Demo(args) => stages::demo::run(&args, &context),
-            Verb::AuthSetup(args) => stages::auth_setup::run(&args, &context),
-            Verb::DbSetup(args) => stages::db_setup::run(&args, &context),
-            Verb::Produce(args) => stages::produce::run(&args, &context),
-            Verb::Stack(args) => stages::stack::run(&args, &context),
-            Verb::Consume(args) => stages::consume::run(&args, &context),
-            Verb::RouteCities(args) => stages::route_cities::run(&args, &context),
-        }
+        let log = self.seen.log()?;
+        let console =
+            Console { output: self.output, quiet: self.quiet, verbosity: self.verbose, log };
+        let metrics = Arc::default();
+        let history = History::begin(&console.log, &self.name, &metrics)?;
+        let listening = self.seen.listen(&metrics, &console);
+        let is_watched = self.seen.is_asked_for();
+        let context = Context { connections: self.connections, console, stop, metrics, is_watched };
+        let result = listening.and_then(|()| run_verb(self.verb, &context));
+        history.end(&result);
+        result
+    }
+}
+
+fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
+    match verb {
+        Verb::Demo(args) => stages::demo::run(&args, context),
+        Verb::AuthSetup(args) => stages::auth_setup::run(&args, context),
+        Verb::Doctor(args) => stages::doctor::run(&args, context),
+        Verb::DbSetup(args) => stages::db_setup::run(&args, context),
+        Verb::Produce(args) => stages::produce::run(&args, context),
+        Verb::Stack(args) => stages::stack::run(&args, context),
+        Verb::Consume(args) => stages::consume::run(&args, context),
+        Verb::RouteCities(args) => stages::route_cities::run(&args, context),
+        Verb::Verify(args) => stages::verify::run(&args, context),
+        Verb::Dlq(args) => stages::dlq::run(&args, context),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -8,6 +8,46 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::log::{self, Level, Log, LogFormat};
+
+/// A text that may come from anywhere, made safe for a terminal: control
+/// characters and those that change the direction of writing are shown as
+/// `\u001b`, as JSON may write them too. Line feeds and tabs stay.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => safe.push(character),
+            // The marks of Unicode's bidirectional algorithm (UAX #9), line
+            // separators and the byte order mark; all have four digits.
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' => push_escape(&mut safe, character),
+            _ if character.is_control() => push_escape(&mut safe, character),
+            _ => safe.push(character),
+        }
+    }
+    safe
+}
+
+fn push_escape(safe: &mut String, character: char) {
+    safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+}
+
+/// A number with its unit: `1 day`, `2 days`, `2 batches`.
+pub fn plural(number: u64, unit: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if unit.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{number} {unit}{ending}")
+}
 
 /// The form of results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -28,6 +68,8 @@ pub struct Console {
     pub quiet: bool,
     /// How much detail `-v` asked for; 0 is none.
     pub verbosity: u8,
+    /// The form of messages, and the file that has them too.
+    pub log: Log,
 }
 
 impl Console {
@@ -39,7 +81,7 @@ impl Console {
     pub fn result<T: Serialize + Display>(&self, result: &T) -> anyhow::Result<()> {
         let text = match self.output {
             OutputFormat::Table => result.to_string(),
-            OutputFormat::Json => serde_json::to_string_pretty(result)?,
+            OutputFormat::Json => escaped(&serde_json::to_string_pretty(result)?),
         };
         match writeln!(std::io::stdout().lock(), "{text}") {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -51,21 +93,37 @@ impl Console {
 
     /// Says on stderr what is going on, unless `-q`.
     pub fn note(&self, text: impl Display) {
-        if !self.quiet {
-            eprintln!("{text}");
-        }
+        self.event(Level::Info, text, &Value::Null);
+    }
+
+    /// Says on stderr what to look at, unless `-q`.
+    pub fn warn(&self, text: impl Display) {
+        self.event(Level::Warn, text, &Value::Null);
     }
 
     /// Says on stderr what only `-v` wants to know.
     pub fn detail(&self, text: impl Display) {
-        if self.verbosity > 0 && !self.quiet {
-            eprintln!("{text}");
+        self.event(Level::Debug, text, &Value::Null);
+    }
+
+    /// Says something on stderr, unless `-q`, or without `-v` what is a detail; the
+    /// log file has it in any case. As text it is without its fields, which are an
+    /// object or null.
+    pub fn event(&self, level: Level, text: impl Display, fields: &Value) {
+        let is_shown = !self.quiet && (level != Level::Debug || self.verbosity > 0);
+        if is_shown || self.log.file.is_some() {
+            let text = text.to_string();
+            if is_shown {
+                say(self.log.format, level, &text, fields);
+            }
+            self.log.append(level, &text, fields);
         }
     }
 
-    /// Whether progress may be drawn: stderr is a terminal and not `-q`.
+    /// Whether progress may be drawn: stderr is a terminal for people and not
+    /// `-q`.
     pub fn shows_progress(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
+        !self.quiet && self.log.format == LogFormat::Text && std::io::stderr().is_terminal()
     }
 
     /// A bar over a known number of steps with rate and time left; hidden where
@@ -100,5 +158,56 @@ impl Console {
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+/// Says on stderr why the verb failed.
+pub fn say_error(format: LogFormat, error: &anyhow::Error) {
+    say(format, Level::Error, &format!("{error:#}"), &Value::Null);
+}
+
+fn say(format: LogFormat, level: Level, text: &str, fields: &Value) {
+    match (format, level) {
+        (LogFormat::Json, _) => eprintln!("{}", log::line(level, text, fields)),
+        (LogFormat::Text, Level::Warn) => eprintln!("warning: {text}"),
+        (LogFormat::Text, Level::Error) => eprintln!("error: {text}"),
+        (LogFormat::Text, Level::Info | Level::Debug) => eprintln!("{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes_and_direction_marks_are_shown_and_other_text_stays() {
+        assert_eq!(
+            escaped("a\u{1b}[31m\u{9b}b\u{202e}c\rd"),
+            "a\\u001b[31m\\u009bb\\u202ec\\u000dd"
+        );
+        assert_eq!(escaped("Zürich\t東京\n"), "Zürich\t東京\n");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let counts = [0, 1, 2].map(|number| plural(number, "batch"));
+        assert_eq!(counts, ["0 batches", "1 batch", "2 batches"]);
+        assert_eq!((plural(1, "day"), plural(21, "day")), ("1 day".into(), "21 days".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_escaped_can_steer_a_terminal(text in any::<String>()) {
+            let safe = escaped(&text);
+            prop_assert!(!safe.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        }
+
+        #[test]
+        fn escaped_json_means_the_same(text in any::<String>()) {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), text);
+        }
     }
 }

@@ -11,6 +11,8 @@ pub mod edges;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod log;
+pub mod seen;
 pub mod stack;
 pub mod stages;
 pub mod stop;

@@ -3,17 +3,19 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use orderctl::cli::Cli;
+use orderctl::console::say_error;
 use orderctl::error::exit_code;
 use orderctl::stop::Stop;
 
 fn main() -> ExitCode {
-    let result = Cli::parse()
+    let cli = Cli::from_command_line();
+    let format = cli.log_format();
+    let result = cli
         .with_secrets_from_stdin()
         .and_then(|cli| Stop::install().and_then(|stop| cli.run(stop)));
     if let Err(error) = &result {
-        eprintln!("error: {error:#}");
+        say_error(format, error);
     }
     ExitCode::from(exit_code(&result))
 }

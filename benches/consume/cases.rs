@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::data::{Data, Orders, prepare};
+use crate::data::{Constraint, Data, Orders, prepare};
 use crate::database::Bench;
 use crate::first_row;
 use crate::measure;
@@ -32,8 +32,16 @@ struct Case {
     distant: bool,
 }
 
-const ORDERED: Orders = Orders { id_style: "v7", inject: None };
-const RANDOM: Orders = Orders { id_style: "v4", inject: None };
+const ORDERED: Orders = Orders { id_style: "v7", inject: None, constraint: None };
+const RANDOM: Orders = Orders { id_style: "v4", inject: None, constraint: None };
+const CHECKED: Orders = demanding(false, false);
+const REFUSED_BY_CHECK: Orders = demanding(false, true);
+const REFERRING: Orders = demanding(true, false);
+const REFUSED_BY_KEY: Orders = demanding(true, true);
+
+const fn demanding(is_foreign_key: bool, refuses: bool) -> Orders {
+    Orders { constraint: Some(Constraint { is_foreign_key, refuses }), ..ORDERED }
+}
 
 /// What most rows are: time-ordered text ids, default settings.
 const PLAIN: Case = Case {
@@ -47,7 +55,7 @@ const PLAIN: Case = Case {
     distant: false,
 };
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 19] = [
     Case { name: "time-ordered ids", bar: Some(Bar { at_least: 1.1, aim: 1.25 }), ..PLAIN },
     Case {
         name: "random ids",
@@ -77,15 +85,19 @@ const CASES: [Case; 15] = [
     Case {
         group: "duplicates",
         name: "1 % duplicates",
-        orders: Orders { id_style: "v7", inject: Some("dup=1%") },
+        orders: Orders { inject: Some("dup=1%"), ..ORDERED },
         ..PLAIN
     },
     Case {
         group: "rejects",
         name: "1 % rejects",
-        orders: Orders { id_style: "v7", inject: Some("malformed=1%") },
+        orders: Orders { inject: Some("malformed=1%"), ..ORDERED },
         ..PLAIN
     },
+    Case { group: "refused", name: "check, all fit", orders: CHECKED, ..PLAIN },
+    Case { group: "refused", name: "check, 1 % refused", orders: REFUSED_BY_CHECK, ..PLAIN },
+    Case { group: "refused", name: "foreign key, all fit", orders: REFERRING, ..PLAIN },
+    Case { group: "refused", name: "foreign key, 1 % refused", orders: REFUSED_BY_KEY, ..PLAIN },
     Case {
         group: "distance",
         name: "5 ms away, 1 writer",

@@ -16,6 +16,17 @@ pub struct Orders {
     pub id_style: &'static str,
     /// Faults planted, as `produce --inject` takes them.
     pub inject: Option<&'static str>,
+    /// What the table demands of them.
+    pub constraint: Option<Constraint>,
+}
+
+/// A constraint on the city of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Constraint {
+    /// A foreign key, else a check.
+    pub is_foreign_key: bool,
+    /// Whether about one order in a hundred breaks it, else none does.
+    pub refuses: bool,
 }
 
 /// A topic, a table for it, and the rows of both as files.
@@ -42,7 +53,8 @@ pub struct Data {
 pub fn prepare(bench: &Bench, orders: Orders, id_type: &str, records: u64) -> anyhow::Result<Data> {
     let faults = orders.inject.map_or("clean", |inject| inject.split('=').next().unwrap_or(inject));
     let topic = format!("bench-{}-{faults}", orders.id_style);
-    let table = format!("bench_{}_{faults}_{id_type}", orders.id_style);
+    let demand = orders.constraint.map_or("", Constraint::suffix);
+    let table = format!("bench_{}_{faults}_{id_type}{demand}", orders.id_style);
     eprintln!("preparing {topic} with {id_type} ids");
     if !bench.stack.files.path().join(&topic).exists() {
         produce(bench, orders, &topic, records)?;
@@ -66,8 +78,49 @@ pub fn prepare(bench: &Bench, orders: Orders, id_type: &str, records: u64) -> an
     };
     let group = format!("{}-prepare", data.table);
     bench.stack.run(bench.consume(&data.topic, &data.table, &group, &[]), exit_code)?;
+    if let Some(constraint) = orders.constraint {
+        add_constraint(bench, &data.table, constraint)?;
+        if constraint.refuses {
+            data.exit_code = 3;
+        }
+    }
     write_files(bench, &mut data)?;
     Ok(data)
+}
+
+impl Constraint {
+    /// The end of the name of a table that has it.
+    fn suffix(self) -> &'static str {
+        match (self.is_foreign_key, self.refuses) {
+            (false, false) => "_check",
+            (false, true) => "_check_refusing",
+            (true, false) => "_foreign",
+            (true, true) => "_foreign_refusing",
+        }
+    }
+}
+
+/// Adds the constraint to the filled table. The city it refuses is the one
+/// whose share of the orders is closest to one in a hundred; its rows go.
+fn add_constraint(bench: &Bench, table: &str, constraint: Constraint) -> anyhow::Result<()> {
+    let closest = format!(
+        "select quote_literal(city) from {table} group by city \
+         order by abs(count(*) * 100 - (select count(*) from {table})) limit 1"
+    );
+    let refused = if constraint.refuses { bench.psql.run(&closest)? } else { "''".to_owned() };
+    bench.psql.run(&format!("delete from {table} where city = {refused}"))?;
+    if constraint.is_foreign_key {
+        let cities = format!("{table}_cities");
+        bench.psql.run(&format!("create table {cities} (city text primary key)"))?;
+        // Who may not read the table that a key refers to pays more for refused rows.
+        bench.psql.run(&format!("grant select on {cities} to public"))?;
+        bench.psql.run(&format!("insert into {cities} select distinct city from {table}"))?;
+        let demand = format!("foreign key (city) references {cities}");
+        bench.psql.run(&format!("alter table {table} add {demand}"))?;
+    } else {
+        bench.psql.run(&format!("alter table {table} add check (city <> {refused})"))?;
+    }
+    Ok(())
 }
 
 fn produce(bench: &Bench, orders: Orders, topic: &str, records: u64) -> anyhow::Result<()> {

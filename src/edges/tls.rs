@@ -1,29 +1,22 @@
 //! Certificates and keys: read from PEM files and checked before they are used.
 
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use native_tls::{Certificate, TlsConnector};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Ref};
 
 use crate::config::{ClientCertificate, KafkaSettings, PostgresSettings, RootCertificate, Secret};
 
 /// Certificates that expire sooner than this are warned about, in days.
-const EXPIRY_WARNING_DAYS: i32 = 14;
-
-/// How long a server may take to answer a handshake that only asks why another
-/// one failed.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+const EXPIRY_WARNING_DAYS: i32 = 30;
 
 /// Checks the certificate files that the settings name.
 ///
-/// Returns warnings: what expires within 14 days, and keys that others may
+/// Returns warnings: what expires within 30 days, and keys that others may
 /// read.
 ///
 /// # Errors
@@ -124,30 +117,21 @@ pub fn read_identity(
     Ok((chain, private))
 }
 
-/// Shakes hands with a server at `host:port` as a client that knows only the
-/// authorities of a PEM file, or those of the system, and answers with OpenSSL's
-/// text of what failed; none when nothing did or the server is not there.
-pub fn handshake_failure(address: &str, authorities: Option<&Path>) -> Option<String> {
-    let host = address.rsplit_once(':')?.0.trim_start_matches('[').trim_end_matches(']');
-    let mut builder = TlsConnector::builder();
-    if let Some(path) = authorities.filter(|path| path.is_file()) {
-        builder.disable_built_in_roots(true);
-        for authority in read_authorities(path, &mut Vec::new()).ok()? {
-            builder.add_root_certificate(Certificate::from_der(&authority.to_der().ok()?).ok()?);
-        }
-    }
-    let connector = builder.build().ok()?;
-    let target = address.to_socket_addrs().ok()?.next()?;
-    let stream = TcpStream::connect_timeout(&target, HANDSHAKE_LIMIT).ok()?;
-    stream.set_read_timeout(Some(HANDSHAKE_LIMIT)).ok()?;
-    match connector.connect(host, stream) {
-        Ok(_) => None,
-        Err(error) => Some(error.to_string()),
-    }
+/// Whole days until a certificate expires; negative when it has.
+///
+/// # Errors
+/// When the system's clock cannot be read.
+pub fn days_left(certificate: &X509Ref) -> anyhow::Result<i64> {
+    let left = days_from_now(0)?.diff(certificate.not_after())?;
+    // A part of a day that is past counts as a day.
+    Ok(i64::from(left.days) - i64::from(left.secs < 0))
 }
 
 /// Reads the certificates of a PEM file; there is at least one.
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<X509>> {
+///
+/// # Errors
+/// When the file cannot be read or has none.
+pub fn read_certificates(path: &Path) -> anyhow::Result<Vec<X509>> {
     let shown = path.display();
     let bytes = read_file(path)?;
     let certificates = X509::stack_from_pem(&bytes).unwrap_or_default();
@@ -226,6 +210,7 @@ fn later<'a>(a: &'a Asn1TimeRef, b: &'a Asn1TimeRef) -> &'a Asn1TimeRef {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use openssl::symm::Cipher;
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::checkpoint::{Advance, Claim};
-use super::record::{DeadLetter, Raw};
+use super::record::{DeadLetter, Moments, Raw};
 use crate::events::Reject;
 
 /// When a batch is full, whichever comes first.
@@ -51,6 +51,10 @@ pub struct Batch {
     pub dead: Vec<DeadLetter>,
     /// Records whose id is in the batch a second time and that are passed over.
     pub repeated: u64,
+    /// Payloads of its records, in bytes.
+    pub payload_bytes: u64,
+    /// Timestamps of its records.
+    pub times: Moments,
     bytes: Vec<u8>,
     rows: Vec<Row>,
     kept: Vec<Kept>,
@@ -81,15 +85,17 @@ impl Batch {
     /// Empties the batch for another use; its memory stays, so that a steady
     /// stream of batches asks the system for none.
     pub fn reset(&mut self, generation: u64) {
-        let Batch { mut advances, mut dead, mut bytes, mut rows, mut kept, mut kept_bytes, .. } =
-            std::mem::take(self);
-        advances.clear();
-        dead.clear();
-        bytes.clear();
-        rows.clear();
-        kept.clear();
-        kept_bytes.clear();
-        let empty = Batch { advances, dead, bytes, rows, kept, kept_bytes, ..Batch::default() };
+        let mut old = std::mem::take(self);
+        old.advances.clear();
+        old.dead.clear();
+        old.times.clear();
+        old.bytes.clear();
+        old.rows.clear();
+        old.kept.clear();
+        old.kept_bytes.clear();
+        let Batch { advances, dead, times, bytes, rows, kept, kept_bytes, .. } = old;
+        let empty =
+            Batch { advances, dead, times, bytes, rows, kept, kept_bytes, ..Batch::default() };
         *self = Batch { generation, ..empty };
     }
 
@@ -142,6 +148,8 @@ impl Batch {
         keep_payload: bool,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<Range<usize>, Reject>,
     ) {
+        self.payload_bytes += raw.payload.map_or(0, <[u8]>::len) as u64;
+        self.times.note(raw.time_ms);
         let start = self.bytes.len();
         match encode(&mut self.bytes) {
             Ok(key) => {

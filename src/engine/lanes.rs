@@ -79,6 +79,11 @@ pub struct Partition {
     pub end: i64,
     /// Whether it was read to its end since.
     pub at_end: bool,
+    /// The position in the database.
+    pub stored: i64,
+    /// Where it was read to its end last: behind that position there were only
+    /// markers of transactions, if anything.
+    pub ended_at: Option<i64>,
 }
 
 impl Partition {
@@ -86,6 +91,23 @@ impl Partition {
     pub fn is_read(&self) -> bool {
         self.at_end || self.claim.next_offset >= self.end
     }
+
+    /// Records that are not in the database yet; `end` is where the partition
+    /// ends now, as far as is known, and `fetches` whether it is being read.
+    pub fn lag(&self, end: i64, fetches: bool) -> u64 {
+        let (read, stored) = (self.claim.next_offset, self.stored);
+        let end = match self.ended_at {
+            // Whatever comes is read at once and moves the position.
+            Some(ended_at) if ended_at == read && fetches => read,
+            _ => end.max(self.end),
+        };
+        u64::try_from(end - stored).unwrap_or(0)
+    }
+}
+
+/// Why a record without a payload is rejected.
+pub fn tombstone() -> Reject {
+    Reject::new("", "no payload (a tombstone)")
 }
 
 /// Appends a record to its lane's batch, as a row or as a dead letter, and says
@@ -107,9 +129,31 @@ pub fn take(
     lane.pending += 1;
     lane.filling.push(raw, keep_payload, |rows| {
         let Some(payload) = raw.payload else {
-            return Err(Reject::new("", "no payload (a tombstone)"));
+            return Err(tombstone());
         };
         encode::row(&target.kind.parse(payload)?, target, rows)
     });
     Some(partition.lane)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_counts_from_the_position_in_the_database() {
+        let claim = Claim { partition: 0, next_offset: 70, epoch: 1 };
+        let mut partition =
+            Partition { claim, lane: 0, end: 90, at_end: false, stored: 50, ended_at: None };
+        assert_eq!(partition.lag(100, true), 50);
+        // No news of the end yet: it is where it was when it was claimed.
+        assert_eq!(partition.lag(0, true), 40);
+        // Behind the last record there is a marker, which is never read.
+        partition.ended_at = Some(70);
+        assert_eq!(partition.lag(71, true), 20);
+        partition.stored = 70;
+        assert_eq!(partition.lag(71, true), 0);
+        // While nothing is fetched, there may be records.
+        assert_eq!(partition.lag(100, false), 30);
+    }
 }

@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod lanes;
+pub mod metrics;
 pub mod record;
 pub mod relay;
 pub mod report;

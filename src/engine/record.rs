@@ -47,3 +47,43 @@ impl Raw<'_> {
         }
     }
 }
+
+/// Timestamps of records, kept once where neighbours have the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moments(Vec<(i64, u64)>);
+
+impl Moments {
+    /// Adds a record's timestamp, in milliseconds since 1970 UTC, if it has one.
+    #[inline]
+    pub fn note(&mut self, time_ms: Option<i64>) {
+        let Some(time_ms) = time_ms else { return };
+        match self.0.last_mut() {
+            Some((last, records)) if *last == time_ms => *records += 1,
+            _ => self.0.push((time_ms, 1)),
+        }
+    }
+
+    /// Forgets all and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Each timestamp with the number of records in a row that have it.
+    pub fn runs(&self) -> &[(i64, u64)] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_neighbours_are_kept_once_with_their_number() {
+        let mut times = Moments::default();
+        [Some(5), Some(5), None, Some(4), Some(5)].into_iter().for_each(|time| times.note(time));
+        assert_eq!(times.runs(), [(5, 2), (4, 1), (5, 1)]);
+        times.clear();
+        assert!(times.runs().is_empty());
+    }
+}

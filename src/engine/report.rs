@@ -1,7 +1,10 @@
 //! What the writers and the claimer tell the loop.
 
+use std::time::Duration;
+
 use super::batch::Batch;
 use super::checkpoint::{Claim, TopicId};
+use super::metrics::Cause;
 
 /// Something that happened on the database's side.
 #[derive(Debug)]
@@ -13,7 +16,7 @@ pub enum Report {
         /// The writer's number.
         lane: usize,
         /// The batch, to be used again.
-        batch: Batch,
+        batch: Box<Batch>,
         /// What became of it.
         fate: Fate,
     },
@@ -21,6 +24,8 @@ pub enum Report {
     Waiting {
         /// What is away, without secrets.
         why: String,
+        /// Which kind of trouble it is.
+        cause: Cause,
     },
     /// Something that no wait will cure.
     Failed(anyhow::Error),
@@ -59,4 +64,6 @@ pub struct Stored {
     pub duplicates: u64,
     /// Records that are dead letters now.
     pub rejected: u64,
+    /// From the writer's taking the batch up to the answer to its COMMIT.
+    pub took: Duration,
 }

@@ -12,6 +12,8 @@ pub mod user;
 pub mod value;
 
 #[cfg(test)]
+pub(crate) mod nasty;
+#[cfg(test)]
 mod tests;
 
 use movie_ticket::MovieTicket;

@@ -186,8 +186,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::events::Kind;
     use crate::events::fake::{Generator, IdStyle};
+    use crate::events::{Kind, nasty};
 
     fn generated(index: u64) -> String {
         // Its pools take a while to make.
@@ -224,6 +224,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_nasty_order_that_is_plain_the_general_parser_reads_the_same(
+            order in nasty::with_fragments(Kind::Order),
+        ) {
+            if let Some(plain) = Order::plain(&order) {
+                prop_assert_eq!(Ok(plain), parse::parse::<Order<'_>>(order.as_bytes()));
+            }
+        }
+
         #[test]
         fn whatever_is_plain_the_general_parser_reads_the_same(
             index in 0u64..50,

@@ -42,12 +42,13 @@ impl Reject {
     /// The longest reason kept, in characters; longer ones end in `…`.
     pub const REASON_CHARS_MAX: usize = 300;
 
-    /// A reject of one field; an overlong reason is cut, and a NUL in it is
-    /// shown as `\0`, so that the reason itself can be stored as text.
+    /// A reject of one field; an overlong reason is cut, and control characters
+    /// in it are shown as `\u{0}`, `\n` and so on, so that it can be stored as
+    /// text and printed on any terminal.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Reject {
         let mut reason = reason.into();
-        if reason.contains('\0') {
-            reason = reason.replace('\0', "\\0");
+        if reason.contains(char::is_control) {
+            reason = reason.chars().map(shown).collect();
         }
         if let Some((cut, _)) = reason.char_indices().nth(Reject::REASON_CHARS_MAX) {
             reason.truncate(cut);
@@ -55,6 +56,11 @@ impl Reject {
         }
         Reject { field: field.into(), reason }
     }
+}
+
+/// The character itself, or its escape where it is a control character.
+fn shown(character: char) -> String {
+    if character.is_control() { character.escape_default().to_string() } else { character.into() }
 }
 
 impl fmt::Display for Reject {
@@ -388,6 +394,7 @@ mod tests {
     fn a_long_reason_is_cut_and_a_nul_in_it_is_shown() {
         let reject = Reject::new("a", "x\0".repeat(400));
         assert_eq!(reject.reason.chars().count(), Reject::REASON_CHARS_MAX + 1);
-        assert!(reject.reason.starts_with("x\\0x\\0"));
+        assert!(reject.reason.starts_with("x\\u{0}x\\u{0}"));
+        assert_eq!(Reject::new("a", "x\n\u{1b}[31m\u{9b}").reason, "x\\n\\u{1b}[31m\\u{9b}");
     }
 }

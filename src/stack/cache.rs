@@ -99,8 +99,10 @@ pub fn make_readable(tree: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::console::OutputFormat;
+    use crate::log::Log;
 
-    const QUIET: Console = Console { output: OutputFormat::Table, quiet: true, verbosity: 0 };
+    const QUIET: Console =
+        Console { output: OutputFormat::Table, quiet: true, verbosity: 0, log: Log::PLAIN };
 
     fn make_one(staging: &Path) -> anyhow::Result<PathBuf> {
         let inside = staging.join("made");

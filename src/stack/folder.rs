@@ -220,8 +220,10 @@ impl Folder {
 mod tests {
     use super::*;
     use crate::console::OutputFormat;
+    use crate::log::Log;
 
-    const QUIET: Console = Console { output: OutputFormat::Table, quiet: true, verbosity: 0 };
+    const QUIET: Console =
+        Console { output: OutputFormat::Table, quiet: true, verbosity: 0, log: Log::PLAIN };
 
     #[test]
     fn what_is_saved_is_loaded_again_and_cleared() {

@@ -52,8 +52,10 @@ fn is_still_there(file: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::console::OutputFormat;
+    use crate::log::Log;
 
-    const QUIET: Console = Console { output: OutputFormat::Table, quiet: true, verbosity: 0 };
+    const QUIET: Console =
+        Console { output: OutputFormat::Table, quiet: true, verbosity: 0, log: Log::PLAIN };
 
     #[test]
     fn a_held_lock_is_waited_for_until_a_stop() {

@@ -1,7 +1,7 @@
 //! What a wrong address, certificate or login is answered with, by the real
 //! services and by servers made for the purpose.
 
-mod fakes;
+pub mod fakes;
 mod kafka;
 mod postgres;
 
@@ -15,7 +15,7 @@ fn connections(creds: &Path) -> Connections {
 }
 
 /// Every password in the stack's files, to look for where none may be.
-fn passwords() -> Vec<String> {
+pub fn passwords() -> Vec<String> {
     let stack = crate::support::stack();
     let login = Creds::read(&stack.creds_sasl).unwrap();
     let uri = login.postgres.unwrap().uri.expose().to_owned();
@@ -26,7 +26,7 @@ fn passwords() -> Vec<String> {
 
 /// Fails unless a message has the words and none of the secrets.
 #[track_caller]
-fn assert_says(message: &str, words: &[&str]) {
+pub fn assert_says(message: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "no {word:?} in: {message}");
     }

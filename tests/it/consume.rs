@@ -5,6 +5,7 @@ mod constraints;
 mod data_loss;
 mod duplicates;
 mod endings;
+mod oracle;
 mod payloads;
 mod refusals;
 mod tables;

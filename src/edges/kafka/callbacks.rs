@@ -24,7 +24,7 @@ pub(super) struct Callbacks {
     pub log: ClientLog,
     /// Rebalances in the order they came.
     pub rebalances: Mutex<VecDeque<Happening>>,
-    /// After the last recorded offset of each partition, from the statistics.
+    /// After the last recorded offset of each partition, as far as is known.
     pub ends: Mutex<BTreeMap<i32, i64>>,
     /// The topic that records come from now; none before the first assignment.
     pub topic_id: Mutex<Option<TopicId>>,
@@ -46,6 +46,16 @@ impl Callbacks {
             closing: AtomicBool::new(false),
         }
     }
+
+    /// Takes in where partitions end; the statistics of one that is not fetched
+    /// have an older end than was asked for.
+    pub fn learn_ends(&self, ends: impl IntoIterator<Item = (i32, i64)>) {
+        let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, end) in ends {
+            let known = known.entry(partition).or_insert(end);
+            *known = end.max(*known);
+        }
+    }
 }
 
 impl ClientContext for Callbacks {
@@ -60,7 +70,7 @@ impl ClientContext for Callbacks {
 
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(ends) = ends_in_statistics(statistics) {
-            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+            self.learn_ends(ends);
         }
     }
 

@@ -1,6 +1,5 @@
 //! From settings to a librdkafka client, and whether the cluster answers.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
-use super::diagnosis::{Diagnosis, diagnose, unverified};
+use super::diagnosis::{Diagnosis, diagnose};
+use super::explain::explain;
 use crate::config::KafkaSettings;
 use crate::console::Console;
-use crate::edges::tls;
 use crate::error::Usage;
 use crate::stop::Stop;
 
@@ -212,16 +211,6 @@ pub fn probe(
     }
 }
 
-/// The text of a failure; why a certificate is not accepted is found out by a
-/// handshake of our own, because librdkafka does not tell.
-fn explain(settings: &KafkaSettings, failure: Diagnosis) -> String {
-    let Some(broker) = failure.unverified else { return failure.text };
-    let authorities = settings.get("ssl.ca.location").map(Path::new);
-    tls::handshake_failure(&broker, authorities)
-        .and_then(|said| unverified(&broker, &said))
-        .unwrap_or(failure.text)
-}
-
 fn summarize(metadata: &Metadata) -> Cluster {
     let broker =
         |broker: &rdkafka::metadata::MetadataBroker| format!("{}:{}", broker.host(), broker.port());
@@ -239,7 +228,12 @@ mod tests {
     use super::*;
 
     fn console() -> Console {
-        Console { output: Default::default(), quiet: true, verbosity: 0 }
+        Console {
+            output: Default::default(),
+            quiet: true,
+            verbosity: 0,
+            log: crate::log::Log::PLAIN,
+        }
     }
 
     #[test]

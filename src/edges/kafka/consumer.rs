@@ -51,9 +51,14 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     // Members learn of a rebalance with their next heartbeat: the default of 3 s
     // is how long it takes at least.
     ("heartbeat.interval.ms", "1000"),
-    ("topic.metadata.refresh.interval.ms", "30000"),
+    // How long it takes until partitions that were added are read: nothing else
+    // tells a member of them. A question this often costs a broker nothing.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     ("isolation.level", "read_committed"),
 ];
+
+/// How long a question for the ends of partitions may take.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client of a group that connects already while its topic is being found out.
 pub struct Joining {
@@ -123,7 +128,8 @@ impl Record<'_> {
 }
 
 impl Joining {
-    /// A client of a group, not yet subscribed.
+    /// A client of a group, not yet subscribed; with `wants_ends`, statistics keep
+    /// [`Consumer::ends`] fresh.
     ///
     /// # Errors
     /// When librdkafka refuses a property; the text names it.
@@ -131,12 +137,13 @@ impl Joining {
         mut config: ClientConfig,
         group: &str,
         console: &Console,
+        wants_ends: bool,
     ) -> anyhow::Result<Joining> {
         config.set("group.id", group);
         for (name, value) in OWN_PROPERTIES {
             config.set(name, value);
         }
-        if console.shows_progress() {
+        if wants_ends {
             config.set("statistics.interval.ms", "1000");
         }
         let wanted = config.get("debug").map(str::to_owned);
@@ -199,6 +206,8 @@ impl Consumer {
     /// # Errors
     /// When the client does not know the partitions.
     pub fn assign(&self, positions: impl Iterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        // They may be of a topic that was deleted since.
+        self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.assign(&self.list(positions)?).context("cannot assign partitions")
     }
 
@@ -276,9 +285,21 @@ impl Consumer {
         }
     }
 
-    /// After the last offset of each partition, as the last statistics had it.
+    /// After the last offset of each partition, as the last statistics or
+    /// [`Consumer::ask_for_ends`] had it.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for the ends of partitions in the background, for when nothing is
+    /// fetched that would tell them; [`Consumer::ends`] has the answer some time
+    /// later, unless the broker is away.
+    pub fn ask_for_ends(&self, partitions: Vec<i32>) {
+        let questions = self.questions();
+        // What comes of it is of no consequence but for the figures shown.
+        let _ = std::thread::Builder::new()
+            .name("ends".into())
+            .spawn(move || questions.learn_ends(&partitions, ENDS_TIMEOUT));
     }
 
     /// The topic that records polled from now on come from; none when that is not
@@ -348,7 +369,7 @@ impl Consumer {
     }
 }
 
-fn happening(error: KafkaError) -> Happening {
+pub(super) fn happening(error: KafkaError) -> Happening {
     use RDKafkaErrorCode as Code;
     let code = match &error {
         KafkaError::PartitionEOF(partition) => return Happening::End(*partition),

@@ -13,9 +13,19 @@ pub struct Diagnosis {
     pub text: String,
     /// Whether waiting is of no use.
     pub is_final: bool,
-    /// `host:port` of a broker whose certificate was not accepted. librdkafka
-    /// does not say why; [`unverified`] tells it from a handshake of our own.
-    pub unverified: Option<String>,
+    /// What librdkafka does not say, and a look at the broker does.
+    pub open_question: Option<OpenQuestion>,
+}
+
+/// What is worth a look of our own, at the broker with this `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenQuestion {
+    /// Why its certificate was not accepted.
+    ServerCertificate(String),
+    /// Which certificate of ours it did not accept.
+    OurCertificate,
+    /// Whether it speaks TLS, where we do not.
+    Encryption(String),
 }
 
 /// Reads an error callback or a line of the log; none when it says nothing
@@ -27,18 +37,21 @@ pub fn diagnose(code: Option<Code>, reason: &str) -> Option<Diagnosis> {
     let (name, said) = split_name(reason).unwrap_or(("the broker", reason));
     let (said, age) = split_age(said);
     let broker = address(name);
-    let unverified = said.contains("certificate verify failed").then(|| broker.to_owned());
     let settled = login(broker, said).or_else(|| handshake(broker, said));
+    let open_question = if said.contains("certificate verify failed") {
+        Some(OpenQuestion::ServerCertificate(broker.to_owned()))
+    } else if refuses_our_certificate(said) {
+        Some(OpenQuestion::OurCertificate)
+    } else if is_cut(said) && !name.contains("ssl://") {
+        Some(OpenQuestion::Encryption(broker.to_owned()))
+    } else {
+        None
+    };
     Some(Diagnosis {
         is_final: settled.is_some(),
         text: settled.unwrap_or_else(|| unreachable(name, said, age)),
-        unverified,
+        open_question,
     })
-}
-
-/// Why a certificate was not accepted, from the text of OpenSSL.
-pub fn unverified(broker: &str, said: &str) -> Option<String> {
-    handshake(broker, said)
 }
 
 /// What librdkafka says when it cannot even make a client.
@@ -50,8 +63,7 @@ pub fn creation(said: &str) -> String {
 fn unreachable(name: &str, said: &str, age_ms: Option<u64>) -> String {
     let broker = address(name);
     let is_encrypted = name.contains("ssl://");
-    let is_cut = ["Disconnected", "Broken pipe", "Connection reset"];
-    let is_cut = is_cut.iter().any(|words| said.contains(words));
+    let is_cut = is_cut(said);
     if said.contains("Failed to resolve") {
         format!("there is no host of this name: {broker}; check the broker's address")
     } else if said.contains("Connection refused") {
@@ -73,6 +85,16 @@ fn unreachable(name: &str, said: &str, age_ms: Option<u64>) -> String {
     } else {
         format!("no connection to {broker}: {said}")
     }
+}
+
+fn is_cut(said: &str) -> bool {
+    ["Disconnected", "Broken pipe", "Connection reset"].iter().any(|words| said.contains(words))
+}
+
+fn refuses_our_certificate(said: &str) -> bool {
+    let words = ["SSL authentication might be required", "alert certificate"];
+    let alerts = ["alert unknown ca", "alert bad certificate"];
+    words.iter().chain(&alerts).any(|words| said.contains(words))
 }
 
 /// The SASL login failed.
@@ -111,9 +133,7 @@ fn handshake(broker: &str, reason: &str) -> Option<String> {
             "the certificate of {broker} is not signed by our CA: give the CA certificate of this \
              cluster as ca.pem in the certificate directory (--cert-path)"
         )
-    } else if has(&["SSL authentication might be required", "alert certificate"])
-        || has(&["alert unknown ca", "alert bad certificate"])
-    {
+    } else if refuses_our_certificate(reason) {
         format!(
             "{broker} wants a client certificate that its CA has signed: put service.key and \
              service.cert of this cluster into the certificate directory (--cert-path)"
@@ -223,7 +243,8 @@ mod tests {
             assert_eq!(found.is_final, is_final, "{reason}");
         }
         assert_eq!(diagnose(Some(Code::AllBrokersDown), "1/1 brokers are down"), None);
-        assert_eq!(diagnose(None, verify).unwrap().unverified.as_deref(), Some("h:1"));
+        let question = Some(OpenQuestion::ServerCertificate("h:1".into()));
+        assert_eq!(diagnose(None, verify).unwrap().open_question, question);
     }
 
     proptest! {

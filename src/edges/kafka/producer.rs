@@ -75,7 +75,10 @@ impl Producer {
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).payload(payload);
         record.key = key;
         match self.inner.send(record) {
-            Ok(()) => Ok(Queued::Yes),
+            Ok(()) => {
+                self.context().queued.fetch_add(1, Ordering::Relaxed);
+                Ok(Queued::Yes)
+            }
             Err((error, _)) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => Ok(Queued::Full),
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => Ok(Queued::TooLarge),
@@ -98,12 +101,21 @@ impl Producer {
 
     /// How many records are queued or on their way.
     pub fn pending(&self) -> u64 {
-        u64::try_from(self.inner.in_flight_count()).unwrap_or(0)
+        // librdkafka's own count has its log lines in it, of which `debug` makes
+        // one at each look.
+        let context = self.context();
+        let settled = context.settled.load(Ordering::Relaxed);
+        context.queued.load(Ordering::Relaxed).saturating_sub(settled)
     }
 
     /// How many records the cluster has acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.context().acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many records the cluster has refused.
+    pub fn failed(&self) -> u64 {
+        self.context().failed.load(Ordering::Relaxed)
     }
 
     /// Whether the cluster refuses every record, so that there is no use in
@@ -172,7 +184,11 @@ fn producer_config(settings: &KafkaSettings) -> ClientConfig {
 /// Counts delivery reports, and knows whether the cluster is there.
 struct Deliveries {
     log: ClientLog,
+    queued: AtomicU64,
+    /// Acknowledged, refused or given up.
+    settled: AtomicU64,
     acknowledged: AtomicU64,
+    failed: AtomicU64,
     first_failure: Mutex<Option<String>>,
     is_refused: AtomicBool,
     away: AtomicBool,
@@ -182,7 +198,10 @@ impl Deliveries {
     fn new(console: &Console) -> Deliveries {
         Deliveries {
             log: ClientLog::new(console),
+            queued: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             first_failure: Mutex::new(None),
             is_refused: AtomicBool::new(false),
             away: AtomicBool::new(false),
@@ -209,6 +228,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
         match result {
             Ok(_) => {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -217,13 +237,13 @@ impl ProducerContext for Deliveries {
                     self.log.forget();
                 }
             }
-            Err((error, _)) => self.failed(error),
+            Err((error, _)) => self.refused(error),
         }
     }
 }
 
 impl Deliveries {
-    fn failed(&self, error: &KafkaError) {
+    fn refused(&self, error: &KafkaError) {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             // Given up by ourselves.
@@ -233,6 +253,7 @@ impl Deliveries {
             ) => self.is_refused.store(true, Ordering::Relaxed),
             _ => {}
         }
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first_failure.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| explain(error));
     }

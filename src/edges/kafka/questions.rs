@@ -42,6 +42,19 @@ impl Questions {
         Ok(Some(Logs { topic_id, partitions }))
     }
 
+    /// Asks for the ends of partitions and leaves them with the consumer, unless it
+    /// is closed.
+    ///
+    /// # Errors
+    /// When the broker does not answer in time.
+    pub(super) fn learn_ends(&self, partitions: &[i32], timeout: Duration) -> anyhow::Result<()> {
+        let Some(consumer) = self.inner.upgrade() else { return Ok(()) };
+        let watermarks = self.watermarks(&consumer, partitions, timeout)?;
+        let ends = watermarks.into_iter().map(|(_, end)| end);
+        consumer.context().learn_ends(partitions.iter().copied().zip(ends));
+        Ok(())
+    }
+
     /// The offset of each partition's first record and the one after its last.
     /// Asks for some at the same time.
     fn watermarks(

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::RDKafkaErrorCode;
@@ -54,6 +54,30 @@ pub fn create(
         })
         .with_context(|| format!("cannot create topic {}", wanted.name))?;
     await_leaders(admin.inner(), wanted.name, stop)
+}
+
+/// Whether records of a topic may be removed because a later one has the same
+/// key (`cleanup.policy`); none when this login may not see it.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub fn is_compacted(
+    settings: &KafkaSettings,
+    topic: &str,
+    console: &Console,
+) -> anyhow::Result<Option<bool>> {
+    let admin: AdminClient<ClientLog> =
+        AdminClient::from_config_and_context(&client_config(settings), ClientLog::new(console))
+            .map_err(|error| anyhow::anyhow!("{}", describe(&error)))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let options = AdminOptions::new().request_timeout(Some(LIMIT));
+    let topic = ResourceSpecifier::Topic(topic);
+    let answers = runtime
+        .block_on(admin.describe_configs([&topic], &options))
+        .map_err(|error| anyhow::anyhow!("cannot ask for the topic: {}", describe(&error)))?;
+    let policy = answers.iter().flatten().find_map(|answer| answer.get("cleanup.policy"));
+    let policy = policy.and_then(|entry| entry.value.as_deref());
+    Ok(policy.map(|policy| policy.split(',').any(|one| one.trim() == "compact")))
 }
 
 async fn ask(admin: &AdminClient<ClientLog>, wanted: &Wanted<'_>) -> anyhow::Result<()> {

@@ -8,13 +8,14 @@ use anyhow::bail;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::connect::connect;
+use super::connect::{ConnectError, connect};
 use super::failure::{self, Class};
 use super::ledger::{Ledger, Owner};
 use super::retry::Backoff;
 use super::target::Found;
 use crate::config::PostgresSettings;
 use crate::engine::checkpoint::{Claim, Log, Logs, TopicId};
+use crate::engine::metrics::Cause;
 use crate::engine::report::{Claimed, Report};
 
 /// How long a claim waits for a batch of another worker before it ends the
@@ -89,14 +90,14 @@ impl Claimer {
                         .block_on(self.try_once(&mut client, &logs))
                         .map(|partitions| (logs.topic_id, partitions)),
                     Ok(None) => return Ok(()),
-                    Err(error) => Err(Trouble::Passing(format!("{error:#}"))),
+                    Err(error) => Err(Trouble::Passing(format!("{error:#}"), Cause::Broker)),
                 };
                 match tried {
                     Ok(claimed) => break claimed,
                     Err(Trouble::ForGood(error)) => return Err(error),
-                    Err(Trouble::Passing(why)) => {
+                    Err(Trouble::Passing(why, cause)) => {
                         // The receiver is gone only when the run has ended already.
-                        let _ = reports.send(Report::Waiting { why });
+                        let _ = reports.send(Report::Waiting { why, cause });
                         runtime.block_on(backoff.wait());
                     }
                 }
@@ -117,7 +118,7 @@ impl Claimer {
             _ => connect(&self.settings, &self.application).await.map_err(|error| {
                 match error.class() {
                     Class::Stop => Trouble::ForGood(error.into()),
-                    _ => Trouble::Passing(error.to_string()),
+                    _ => passing(&error),
                 }
             })?,
         };
@@ -162,7 +163,7 @@ impl Claimer {
                 () = tokio::time::sleep(PATIENCE) => {
                     let other = connect(&self.settings, &self.application)
                         .await
-                        .map_err(|error| Trouble::Passing(error.to_string()))?;
+                        .map_err(|error| passing(&error))?;
                     self.ledger.end_blockers(&other, &self.application).await.map_err(trouble)?;
                 }
             }
@@ -230,15 +231,21 @@ impl Claimer {
 }
 
 enum Trouble {
-    Passing(String),
+    Passing(String, Cause),
     ForGood(anyhow::Error),
+}
+
+fn passing(error: &ConnectError) -> Trouble {
+    Trouble::Passing(error.to_string(), error.cause())
 }
 
 fn trouble(error: tokio_postgres::Error) -> Trouble {
     let waits_for_a_batch = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
     match failure::classify(&error) {
-        Class::Wait | Class::Closed => Trouble::Passing(failure::describe(&error)),
-        _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error)),
+        Class::Wait | Class::Closed => {
+            Trouble::Passing(failure::describe(&error), failure::cause(&error))
+        }
+        _ if waits_for_a_batch => Trouble::Passing(failure::describe(&error), Cause::Lock),
         _ => Trouble::ForGood(anyhow::anyhow!(
             "cannot take partitions over in the ledger: {}",
             failure::describe(&error)

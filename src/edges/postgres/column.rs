@@ -16,10 +16,11 @@ pub enum ColumnType {
     Int4,
     /// `bigint`.
     Int8,
-    /// `numeric(p,s)`: how many digits it has before the point, when bounded.
+    /// `numeric`.
     Numeric {
-        /// p minus s.
-        whole_digits_max: Option<usize>,
+        /// p and s of `numeric(p,s)`: how many digits there are, and how many of
+        /// them after the point, which may be below zero or above p.
+        bounds: Option<(i32, i32)>,
     },
     /// `uuid`.
     Uuid,
@@ -60,7 +61,7 @@ impl ColumnType {
             "int2" => ColumnType::Int2,
             "int4" => ColumnType::Int4,
             "int8" => ColumnType::Int8,
-            "numeric" => ColumnType::Numeric { whole_digits_max: bound.map(whole_digits) },
+            "numeric" => ColumnType::Numeric { bounds: bound.map(precision_and_scale) },
             "uuid" => ColumnType::Uuid,
             "date" => ColumnType::Date,
             "timestamp" | "timestamptz" => ColumnType::Timestamp,
@@ -90,11 +91,11 @@ impl ColumnType {
     }
 }
 
-/// p minus s of the modifier of `numeric(p,s)`: p above 16 bits, s in 11 bits
-/// with sign, for it may be below zero or above p.
-fn whole_digits(modifier: usize) -> usize {
-    let scale = ((modifier & 0x7ff) as isize ^ 1024) - 1024;
-    (modifier >> 16).saturating_add_signed(-scale)
+/// p and s of the modifier of `numeric(p,s)`: p above 16 bits, s in 11 bits with
+/// sign.
+fn precision_and_scale(modifier: usize) -> (i32, i32) {
+    let scale = ((modifier & 0x7ff) as i32 ^ 1024) - 1024;
+    ((modifier >> 16) as i32, scale)
 }
 
 #[cfg(test)]
@@ -110,12 +111,12 @@ mod tests {
         assert_eq!(typed("varchar", 14), ColumnType::Text { chars_max: Some(10) });
         assert_eq!(typed("varchar", -1), ColumnType::Text { chars_max: None });
         let five_two = ((5 << 16) | 2) + 4;
-        assert_eq!(typed("numeric", five_two), ColumnType::Numeric { whole_digits_max: Some(3) });
+        assert_eq!(typed("numeric", five_two), ColumnType::Numeric { bounds: Some((5, 2)) });
         let three_minus_two = ((3 << 16) | (-2 & 0x7ff)) + 4;
-        let five = ColumnType::Numeric { whole_digits_max: Some(5) };
-        assert_eq!(typed("numeric", three_minus_two), five);
+        let rounded = ColumnType::Numeric { bounds: Some((3, -2)) };
+        assert_eq!(typed("numeric", three_minus_two), rounded);
         let two_four = ((2 << 16) | 4) + 4;
-        assert_eq!(typed("numeric", two_four), ColumnType::Numeric { whole_digits_max: Some(0) });
+        assert_eq!(typed("numeric", two_four), ColumnType::Numeric { bounds: Some((2, 4)) });
     }
 
     #[test]

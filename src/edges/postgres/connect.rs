@@ -12,8 +12,10 @@ use tokio_postgres::config::SslMode as DriverMode;
 use tokio_postgres::{Client, Config, Error};
 
 use super::failure::{self, Class};
+use super::fault;
 use crate::config::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 use crate::edges::tls;
+use crate::engine::metrics::Cause;
 
 pub use super::failure::describe;
 
@@ -26,6 +28,7 @@ const APPLICATION_NAME_BYTES_MAX: usize = 63;
 pub struct ConnectError {
     message: String,
     class: Class,
+    cause: Cause,
 }
 
 impl ConnectError {
@@ -35,12 +38,17 @@ impl ConnectError {
         self.class
     }
 
+    /// What another try is counted as.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
     fn stop(message: impl Into<String>) -> ConnectError {
-        ConnectError { message: message.into(), class: Class::Stop }
+        ConnectError { message: message.into(), class: Class::Stop, cause: Cause::Connection }
     }
 
     fn wait(message: impl Into<String>) -> ConnectError {
-        ConnectError { message: message.into(), class: Class::Wait }
+        ConnectError { message: message.into(), class: Class::Wait, cause: Cause::Connection }
     }
 }
 
@@ -82,10 +90,15 @@ pub async fn connect(
             }
         }
     }
-    Err(match refusal {
-        Some(failure) => failure.explain(settings),
-        None => ConnectError::stop("no way to connect was tried"),
-    })
+    let Some(failure) = refusal else {
+        return Err(ConnectError::stop("no way to connect was tried"));
+    };
+    if failure.is_about_the_certificate()
+        && let Some(fault) = fault::of(settings).await
+    {
+        return Err(ConnectError::stop(fault));
+    }
+    Err(failure.explain(settings))
 }
 
 /// The ways to connect that a mode allows, in libpq's order.
@@ -138,6 +151,11 @@ impl Failure {
         }
     }
 
+    fn is_about_the_certificate(&self) -> bool {
+        let failed = |error: &Error| describe(error).contains("certificate verify failed");
+        matches!(self, Failure::Driver(error) if is_tls(error) && failed(error))
+    }
+
     fn explain(self, settings: &PostgresSettings) -> ConnectError {
         let server = &settings.server;
         let error = match self {
@@ -151,7 +169,8 @@ impl Failure {
             }
         };
         if error.as_db_error().is_some() {
-            return explain_refusal(&error, settings);
+            let cause = failure::cause(&error);
+            return ConnectError { cause, ..explain_refusal(&error, settings) };
         }
         if is_tls(&error) {
             return explain_tls(&describe(&error), settings);
@@ -192,6 +211,10 @@ fn explain_refusal(error: &Error, settings: &PostgresSettings) -> ConnectError {
         )),
         "53300" => ConnectError::wait(format!(
             "{server} has no connection left: close some or raise max_connections ({said})"
+        )),
+        "08P01" if said.contains("startup parameter") => ConnectError::stop(format!(
+            "{server} takes no such parameter: leave it out of the postgres URI, or, if this is \
+             pgbouncer, name it in ignore_startup_parameters ({said})"
         )),
         code => {
             let message = format!("{server} does not let us in: {said}");

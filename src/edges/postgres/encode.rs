@@ -31,6 +31,15 @@ pub fn row(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<Rang
     written
 }
 
+/// Appends the value of the event's id alone, as the key column holds it.
+///
+/// # Errors
+/// A reject when the column cannot hold it; `out` may have grown then.
+pub fn key(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<(), Reject> {
+    let column = target.key();
+    value(event.value(column.field), column, out).map(|_| ())
+}
+
 fn columns(event: &Event<'_>, target: &Target, out: &mut Vec<u8>) -> Result<Range<usize>, Reject> {
     out.extend_from_slice(&target.column_count.to_be_bytes());
     let mut key = 0..0;
@@ -90,8 +99,8 @@ fn from_text(text: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Rejec
             Err(_) => return Err(misfit(text, "uuid", column)),
         },
         ColumnType::Bool => match text {
-            "true" | "t" | "yes" => out.push(1),
-            "false" | "f" | "no" => out.push(0),
+            "true" | "t" | "yes" | "y" | "on" | "1" => out.push(1),
+            "false" | "f" | "no" | "n" | "off" | "0" => out.push(0),
             _ => return Err(misfit(text, "boolean", column)),
         },
         ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 => match text.parse::<i64>() {
@@ -113,7 +122,8 @@ fn bounded_text(text: &str, most: usize, column: &Column, out: &mut Vec<u8>) -> 
     // Bytes are never fewer than characters, so most texts need no count.
     if text.len() > most {
         let chars = text.chars().count();
-        if chars > most {
+        // As SQL has it, the server cuts blanks that are too many.
+        if chars > most && text.trim_end_matches(' ').chars().count() > most {
             let reason = format!("is {chars} characters long, the column takes {most}");
             return Err(reject(column, reason));
         }
@@ -162,7 +172,7 @@ fn from_moment(micros: i64, text: &str, column: &Column, out: &mut Vec<u8>) -> R
 
 fn from_decimal(text: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Reject> {
     match &column.column_type {
-        ColumnType::Numeric { whole_digits_max } => numeric(text, *whole_digits_max, column, out),
+        ColumnType::Numeric { bounds } => numeric(text, *bounds, column, out),
         _ => plain(text, column, out),
     }
 }
@@ -187,7 +197,7 @@ fn plain(digits: &str, column: &Column, out: &mut Vec<u8>) -> Result<(), Reject>
 /// group, sign, digits after the point, then the groups (`numeric_recv`).
 fn numeric(
     text: &str,
-    whole_digits_max: Option<usize>,
+    bounds: Option<(i32, i32)>,
     column: &Column,
     out: &mut Vec<u8>,
 ) -> Result<(), Reject> {
@@ -201,8 +211,12 @@ fn numeric(
         return Err(misfit(text, "number", column));
     }
     let whole = whole.trim_start_matches('0');
+    let is_too_large = match bounds {
+        Some((precision, scale)) => rounds_too_high(whole, fraction, precision, scale),
+        None => false,
+    };
     // The server's own bounds of numeric, in digits before and after the point.
-    if whole.len() > whole_digits_max.unwrap_or(131_072) || fraction.len() > 16_383 {
+    if is_too_large || whole.len() > 131_072 || fraction.len() > 16_383 {
         return Err(reject(column, format!("is {}, too large for the column", shown(text))));
     }
     let mut groups = decimal_groups(whole, fraction);
@@ -222,6 +236,25 @@ fn numeric(
         out.extend_from_slice(&group.to_be_bytes());
     }
     Ok(())
+}
+
+/// Whether the number (its whole part without leading zeros) does not fit into
+/// `numeric(precision, scale)` after the server has rounded it half up: whether
+/// it is at least 10^(precision - scale) less half a unit of the last digit,
+/// which in digits is as many nines as the precision, and then a five.
+fn rounds_too_high(whole: &str, fraction: &str, precision: i32, scale: i32) -> bool {
+    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+    // The digit that counts 10^exponent.
+    let digit = |exponent: i32| {
+        usize::try_from(whole.len() as i32 - 1 - exponent)
+            .ok()
+            .and_then(|at| digits.get(at))
+            .copied()
+            .unwrap_or(b'0')
+    };
+    let bound = precision - scale;
+    let is_above = (bound..whole.len() as i32).any(|exponent| digit(exponent) != b'0');
+    is_above || (-scale..bound).all(|exponent| digit(exponent) == b'9') && digit(-scale - 1) >= b'5'
 }
 
 fn decimal_groups(whole: &str, fraction: &str) -> Vec<u16> {
@@ -253,3 +286,7 @@ fn shown(text: &str) -> String {
 fn reject(column: &Column, reason: String) -> Reject {
     Reject::new(column.name.as_str(), reason)
 }
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

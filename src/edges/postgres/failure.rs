@@ -21,6 +21,8 @@ use std::io;
 
 use tokio_postgres::Error;
 
+use crate::engine::metrics::Cause;
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -71,6 +73,11 @@ pub fn classify_sqlstate(code: &str) -> Class {
     }
 }
 
+/// What a retry after this error is counted as.
+pub fn cause(error: &Error) -> Cause {
+    error.code().map_or(Cause::Connection, |code| Cause::of_sqlstate(code.code()))
+}
+
 /// Whether a key is in the table already (23505): the batch goes through
 /// staging then.
 pub fn is_duplicate_key(error: &Error) -> bool {
@@ -96,6 +103,9 @@ pub fn describe(error: &Error) -> String {
 }
 
 fn describe_transport(error: &Error) -> String {
+    if error.is_closed() {
+        return "the connection to the database is gone".to_owned();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

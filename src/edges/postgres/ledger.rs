@@ -59,6 +59,17 @@ impl Ledger {
         format!("{}.{name}", self.schema.quoted())
     }
 
+    /// The version that migrations have brought it to.
+    ///
+    /// # Errors
+    /// Whatever the server says.
+    pub async fn version(&self, client: &Client) -> Result<usize, Error> {
+        let history = self.table("ledger_history");
+        let sql = format!("select coalesce(max(version), 0) from {history}");
+        let version: i32 = client.query_typed_one(&sql, &[]).await?.get(0);
+        Ok(usize::try_from(version).unwrap_or(0))
+    }
+
     /// Notes that a table holds events of a kind.
     ///
     /// # Errors

@@ -17,10 +17,14 @@ use crate::config::PostgresSettings;
 use crate::events::Kind;
 
 /// The ledger's migrations by name; `{schema}` is replaced by its schema.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
     ("V2__topic_id", include_str!("migrations/V2__topic_id.sql")),
+    ("V3__dead_letter_state", include_str!("migrations/V3__dead_letter_state.sql")),
 ];
+
+/// The version that a ledger has when it is up to date.
+pub const LEDGER_VERSION: usize = MIGRATIONS.len();
 
 /// The advisory lock that one db-setup holds while others wait: any number, as
 /// long as it is always the same.
@@ -208,10 +212,8 @@ async fn migrate(client: &mut Client, role: &Role, ledger: &Ledger) -> anyhow::R
         .await
         .map_err(plain)?;
     if exists.get(0) {
-        let sql = format!("select coalesce(max(version), 0) from {history}");
-        let row = client.query_typed_one(&sql, &[]).await;
-        let version: i32 = row.map_err(|error| role.may_not_write(&error, ledger))?.get(0);
-        if version as usize >= MIGRATIONS.len() {
+        let version = ledger.version(client).await;
+        if version.map_err(|error| role.may_not_write(&error, ledger))? >= LEDGER_VERSION {
             return Ok(false);
         }
     }

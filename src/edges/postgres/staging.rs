@@ -3,8 +3,9 @@
 //!
 //! COPY knows no ON CONFLICT and stops at the first row it does not like. So the
 //! rows go into a temporary table that takes anything, and from there into the
-//! target: all in one statement, or, when that is refused, one by one with the
-//! refused ones noted.
+//! target: those that the server is likely to refuse one by one with the refused
+//! ones noted, all others in one statement, or, when that is refused, one by one
+//! too.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use tokio_postgres::{Client, Error};
 
 use super::failure::{self, Class};
 use super::identifier::literal;
+use super::suspects::{SUSPECTS, put_apart};
 use super::target::{OnDuplicate, Target};
 use super::transaction::{Begun, Destination, send};
 use crate::engine::batch::{Batch, repeated_id};
 use crate::events::Reject;
 
 /// The temporary table; it is gone at the end of the transaction.
-const STAGE: &str = "pg_temp.orderctl_stage";
+pub(super) const STAGE: &str = "pg_temp.orderctl_stage";
 /// The rows that were refused, with the server's reason.
 const REFUSED: &str = "pg_temp.orderctl_refused";
 
@@ -67,21 +69,47 @@ pub async fn store(
     batch.dead = dead_before;
     let Begun::Ours(open) = begun? else { return Ok(Staged::Fenced) };
     drop(open);
-    client.batch_execute(&create_sql(&destination.target)).await?;
-    let mut refused = fill_stage(client, &destination.target, batch).await?;
-    let moved = move_rows(destination, client).await?;
-    refused.extend_from_slice(&moved.refused);
+    let Put { rows, duplicates, refused } =
+        put(&destination.target, destination.on_duplicate, client, batch).await?;
     if !refused.is_empty() && !batch.keeps_payloads() {
         return Ok(Staged::PayloadsMissing);
     }
-    refused.sort_unstable_by_key(|(number, _)| *number);
     batch.reject_rows(refused);
     destination.insert_dead(client, &batch.dead).await?;
-    let Moved { rows, duplicates, .. } = moved;
     Ok(match client.batch_execute("commit").await {
         Ok(()) => Staged::Stored { rows, duplicates },
         Err(error) => Staged::Unknown { error, rows, duplicates },
     })
+}
+
+/// What became of a batch's rows in a transaction that is still open.
+#[derive(Debug)]
+pub struct Put {
+    /// Rows now in the table because of this batch: inserted or updated.
+    pub rows: u64,
+    /// Records whose id was there already, skipped or updated.
+    pub duplicates: u64,
+    /// Numbers of the rows that were refused, ascending, and why.
+    pub refused: Vec<(usize, Reject)>,
+}
+
+/// Puts a batch's rows into the target within the transaction that is open,
+/// through the staging table; refused rows are passed over.
+///
+/// # Errors
+/// Whatever the server says; the transaction must then be rolled back.
+pub async fn put(
+    target: &Target,
+    on_duplicate: OnDuplicate,
+    client: &Client,
+    batch: &Batch,
+) -> Result<Put, Error> {
+    client.batch_execute(&create_sql(target)).await?;
+    let mut refused = fill_stage(client, target, batch).await?;
+    let mut put = move_rows(target, on_duplicate, client).await?;
+    refused.append(&mut put.refused);
+    refused.sort_unstable_by_key(|(number, _)| *number);
+    Ok(Put { refused, ..put })
 }
 
 fn create_sql(target: &Target) -> String {
@@ -148,41 +176,40 @@ async fn copy_range(
     sink.as_mut().finish().await.map(|_| ())
 }
 
-struct Moved {
-    rows: u64,
-    duplicates: u64,
-    refused: Vec<(usize, Reject)>,
-}
-
 /// Moves the staged rows into the target.
-async fn move_rows(destination: &Destination, client: &Client) -> Result<Moved, Error> {
-    let target = &destination.target;
+async fn move_rows(
+    target: &Target,
+    on_duplicate: OnDuplicate,
+    client: &Client,
+) -> Result<Put, Error> {
     let mut refused = Vec::new();
     let mut duplicates = 0;
     if target.unique_key {
-        match destination.on_duplicate {
+        match on_duplicate {
             OnDuplicate::Reject => refused = take_duplicates(client, target).await?,
             OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
             OnDuplicate::Skip => {}
         }
     }
-    let insert = insert_sql(target, destination.on_duplicate);
-    client.batch_execute("savepoint orderctl").await?;
     let staged = count(client, STAGE).await?;
-    let rows = match insert_all(client, &insert).await {
+    let suspects = put_apart(client, target).await?;
+    let insert = |from| insert_sql(target, on_duplicate, from);
+    client.batch_execute("savepoint orderctl").await?;
+    let mut rows = match insert_all(client, &insert(STAGE)).await {
         Ok(rows) => rows,
         Err(error) if failure::classify(&error) == Class::Record => {
             client.batch_execute("rollback to savepoint orderctl").await?;
-            let (rows, found) = insert_one_by_one(client, &insert).await?;
-            refused.extend(found);
-            rows
+            insert_one_by_one(client, STAGE, &insert(STAGE), &mut refused).await?
         }
         Err(error) => return Err(error),
     };
-    if destination.on_duplicate == OnDuplicate::Skip {
+    if suspects > 0 {
+        rows += insert_one_by_one(client, SUSPECTS, &insert(SUSPECTS), &mut refused).await?;
+    }
+    if on_duplicate == OnDuplicate::Skip {
         duplicates = staged.saturating_sub(rows + refused.len() as u64);
     }
-    Ok(Moved { rows, duplicates, refused })
+    Ok(Put { rows, duplicates, refused })
 }
 
 /// Inserts all rows and has the server check what it would check at the commit,
@@ -193,7 +220,7 @@ async fn insert_all(client: &Client, insert: &str) -> Result<u64, Error> {
     Ok(rows)
 }
 
-fn insert_sql(target: &Target, on_duplicate: OnDuplicate) -> String {
+fn insert_sql(target: &Target, on_duplicate: OnDuplicate, from: &str) -> String {
     let columns = target.column_list();
     let conflict = match on_duplicate {
         _ if !target.unique_key => String::new(),
@@ -213,7 +240,7 @@ fn insert_sql(target: &Target, on_duplicate: OnDuplicate) -> String {
     // An id column that is `generated always as identity` takes ours, as under COPY.
     format!(
         "insert into {} ({columns}) overriding system value
-         select {columns} from {STAGE} order by orderctl_row {conflict}",
+         select {columns} from {from} order by orderctl_row {conflict}",
         target.quoted()
     )
 }
@@ -239,27 +266,51 @@ async fn count(client: &Client, from: &str) -> Result<u64, Error> {
     Ok(row.get::<_, i64>(0) as u64)
 }
 
-/// Inserts row by row on the server; those that break a constraint or cannot be
-/// converted are noted with the reason and passed over.
+/// How many rows are tried together before each is tried by itself: with one
+/// bad row in a hundred, this is quickest.
+const GROUP_ROWS: u32 = 32;
+
+/// Inserts the rows of a temporary table in small groups on the server, and one
+/// by one where a group is refused; rows that break a constraint or cannot be
+/// converted are noted with the reason and passed over. How many went in.
 async fn insert_one_by_one(
     client: &Client,
+    from: &str,
     insert: &str,
-) -> Result<(u64, Vec<(usize, Reject)>), Error> {
+    refused: &mut Vec<(usize, Reject)>,
+) -> Result<u64, Error> {
+    let in_group = format!(
+        "where orderctl_row >= orderctl_first and orderctl_row < orderctl_first + {GROUP_ROWS}
+         order by orderctl_row"
+    );
+    let group = insert.replace("order by orderctl_row", &in_group);
     let one = insert.replace("order by orderctl_row", "where orderctl_row = orderctl_one");
     let body = format!(
         "#variable_conflict use_column
-         declare orderctl_one int4; touched int8; stored int8 := 0;
+         declare orderctl_first int4; orderctl_one int4; touched int8; stored int8 := 0;
          what text; col text;
          begin
-           for orderctl_one in select orderctl_row from {STAGE} order by 1 loop
+           for orderctl_first in
+             select distinct orderctl_row / {GROUP_ROWS} * {GROUP_ROWS} from {from} order by 1
+           loop
              begin
-               {one};
+               {group};
                get diagnostics touched = row_count;
                stored := stored + touched;
              exception when others then
                if not ({is_record}) then raise; end if;
-               get stacked diagnostics what = message_text, col = column_name;
-               insert into {REFUSED} values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
+               for orderctl_one in select orderctl_row from {from} {in_group} loop
+                 begin
+                   {one};
+                   get diagnostics touched = row_count;
+                   stored := stored + touched;
+                 exception when others then
+                   if not ({is_record}) then raise; end if;
+                   get stacked diagnostics what = message_text, col = column_name;
+                   insert into {REFUSED}
+                     values (orderctl_one, what || ' (SQLSTATE ' || sqlstate || ')', col);
+                 end;
+               end loop;
              end;
            end loop;
            insert into {REFUSED} values (-1, stored::text, '');
@@ -268,17 +319,16 @@ async fn insert_one_by_one(
     );
     let script = format!(
         "set constraints all immediate;
-         create temporary table orderctl_refused
+         create temporary table if not exists orderctl_refused
            (orderctl_row int4, what text, col text) on commit drop;
-         create index on {STAGE} (orderctl_row);
+         create index on {from} (orderctl_row);
          do {}",
         literal(&body)
     );
     client.batch_execute(&script).await?;
-    let sql = format!("select orderctl_row, what, col from {REFUSED}");
     let mut stored = 0;
-    let mut refused = Vec::new();
-    for row in client.query_typed(&sql, &[]).await? {
+    let taken = format!("delete from {REFUSED} returning orderctl_row, what, col");
+    for row in client.query_typed(&taken, &[]).await? {
         let number: i32 = row.get(0);
         let what: String = row.get(1);
         match usize::try_from(number) {
@@ -286,7 +336,7 @@ async fn insert_one_by_one(
             Err(_) => stored = what.parse().unwrap_or(0),
         }
     }
-    Ok((stored, refused))
+    Ok(stored)
 }
 
 fn reject(error: &Error) -> Reject {

@@ -161,9 +161,6 @@ pub async fn shape(client: &Client, found: &Found, kind: Kind) -> anyhow::Result
         .filter(|(index, _)| !columns.iter().any(|column| column.field == *index))
         .map(|(_, field)| field.name)
         .collect();
-    let checked_by_server = columns.iter().any(|column| {
-        matches!(column.column_type, ColumnType::Numeric { whole_digits_max: Some(_) })
-    });
     let domains = described.iter().any(|column| column.is_domain);
     Ok(Target {
         schema: found.schema.clone(),
@@ -172,7 +169,7 @@ pub async fn shape(client: &Client, found: &Found, kind: Kind) -> anyhow::Result
         column_count: columns.len() as i16,
         columns,
         unique_key,
-        server_may_refuse: others || checked_by_server || domains,
+        server_may_refuse: others || domains,
         left_out,
     })
 }

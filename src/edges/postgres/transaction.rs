@@ -120,7 +120,8 @@ impl Destination {
         );
         let partitions: Vec<i32> = dead.iter().map(|letter| letter.partition).collect();
         let offsets: Vec<i64> = dead.iter().map(|letter| letter.offset).collect();
-        let times: Vec<Option<i64>> = dead.iter().map(storable_time).collect();
+        let times: Vec<Option<i64>> =
+            dead.iter().map(|letter| storable_time(letter.time_ms)).collect();
         let keys: Vec<Option<&[u8]>> = dead.iter().map(|letter| letter.key.as_deref()).collect();
         let payloads: Vec<Option<&[u8]>> =
             dead.iter().map(|letter| letter.payload.as_deref()).collect();
@@ -144,14 +145,15 @@ impl Destination {
     }
 }
 
-/// The record's time, unless no clock was ever that wrong: a producer may write
-/// any number, and the server's timestamps end before it.
-fn storable_time(letter: &DeadLetter) -> Option<i64> {
-    letter.time_ms.filter(|time_ms| (0..YEAR_10000_MS).contains(time_ms))
+/// The time of a record as its dead letter has it: none when no clock was ever
+/// that wrong, for a producer may write any number, and the server's timestamps
+/// end before it. In milliseconds since 1970 UTC.
+pub fn storable_time(time_ms: Option<i64>) -> Option<i64> {
+    time_ms.filter(|time_ms| (0..YEAR_10000_MS).contains(time_ms))
 }
 
 /// Text that PostgreSQL can hold: it has no NUL.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\\0")
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -137,6 +138,7 @@ impl AtWork {
 
     /// Writes a batch, however long it takes.
     async fn write(&mut self, mut batch: Batch, mut begun: Option<Begun>) -> anyhow::Result<()> {
+        let since = Instant::now();
         let mut backoff = Backoff::default();
         let mut must_stage = self.staged_left > 0;
         // What was sent with a COMMIT whose outcome is not known yet.
@@ -155,7 +157,7 @@ impl AtWork {
             };
             match tried {
                 Tried::Stored { rows, duplicates } => {
-                    self.report_stored(batch, rows, duplicates);
+                    self.report_stored(batch, rows, duplicates, since.elapsed());
                     return Ok(());
                 }
                 Tried::Fenced => {
@@ -164,7 +166,7 @@ impl AtWork {
                     if let Some((rows, duplicates)) = in_doubt
                         && self.look_up(&batch, &mut backoff).await? == Standing::Written
                     {
-                        self.report_stored(batch, rows, duplicates);
+                        self.report_stored(batch, rows, duplicates, since.elapsed());
                     } else {
                         self.report_fate(batch, Fate::Fenced);
                     }
@@ -185,7 +187,7 @@ impl AtWork {
                     match self.look_up(&batch, &mut backoff).await? {
                         Standing::NotYet => in_doubt = Some((rows, duplicates)),
                         Standing::Written => {
-                            self.report_stored(batch, rows, duplicates);
+                            self.report_stored(batch, rows, duplicates, since.elapsed());
                             return Ok(());
                         }
                         Standing::Fenced => {
@@ -283,7 +285,10 @@ impl AtWork {
         self.client = None;
         match failure::classify(error) {
             Class::Wait | Class::Closed => {
-                self.report(Report::Waiting { why: failure::describe(error) });
+                self.report(Report::Waiting {
+                    why: failure::describe(error),
+                    cause: failure::cause(error),
+                });
                 backoff.wait().await;
                 Ok(())
             }
@@ -336,7 +341,8 @@ impl AtWork {
                     Ok(client) => self.client = Some(Arc::new(client)),
                     Err(error) if error.class() == Class::Stop => return Err(error.into()),
                     Err(error) => {
-                        self.report(Report::Waiting { why: error.to_string() });
+                        let (why, cause) = (error.to_string(), error.cause());
+                        self.report(Report::Waiting { why, cause });
                         backoff.wait().await;
                     }
                 },
@@ -344,17 +350,18 @@ impl AtWork {
         }
     }
 
-    fn report_stored(&self, batch: Batch, rows: u64, duplicates: u64) {
+    fn report_stored(&self, batch: Batch, rows: u64, duplicates: u64, took: Duration) {
         let stored = Stored {
             rows,
             duplicates: duplicates + batch.repeated,
             rejected: batch.dead.len() as u64,
+            took,
         };
         self.report_fate(batch, Fate::Stored(stored));
     }
 
     fn report_fate(&self, batch: Batch, fate: Fate) {
-        self.report(Report::Batch { lane: self.lane, batch, fate });
+        self.report(Report::Batch { lane: self.lane, batch: Box::new(batch), fate });
     }
 
     fn report(&self, report: Report) {

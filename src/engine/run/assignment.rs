@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::{GRACE, Loop, Phase};
+use super::{GRACE, Loop, Phase, Progress};
 use crate::edges::postgres::claimer::Request;
 use crate::engine::lanes::Partition;
+use crate::engine::metrics::Consuming;
 use crate::engine::report::Claimed;
 
 impl Loop<'_> {
@@ -12,6 +13,8 @@ impl Loop<'_> {
     /// are read when the answer comes.
     pub(super) fn claim(&mut self, partitions: Vec<i32>) -> anyhow::Result<()> {
         self.let_go();
+        self.parts.metrics.consuming(Consuming::count_rebalance);
+        (self.progress)(Progress::Assigned(&partitions));
         let request = Request { generation: self.generation, partitions };
         // A claimer that has ended reported why.
         let _ = self.parts.claims.send(request);
@@ -22,11 +25,21 @@ impl Loop<'_> {
         let lanes = self.lanes.len();
         self.topic_id.clone_from(&claimed.topic_id);
         for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
-            let partition =
-                Partition { claim: *claim, lane: number % lanes, end: *end, at_end: false };
+            let partition = Partition {
+                claim: *claim,
+                lane: number % lanes,
+                end: *end,
+                at_end: false,
+                stored: claim.next_offset,
+                ended_at: None,
+            };
             self.partitions.insert(claim.partition, partition);
         }
+        self.show_lag();
         self.phase = Phase::Reading;
+        self.vitals.database_away = None;
+        // The claim had an answer of both, broker and database.
+        self.note_resumed();
         self.last_record = Instant::now();
         // A partition that was paused when it was taken away is paused still.
         self.paused = false;
@@ -49,6 +62,7 @@ impl Loop<'_> {
         self.generation += 1;
         self.phase = Phase::Joining;
         self.partitions.clear();
+        self.show_lag();
         for lane in &mut self.lanes {
             lane.begin(self.generation);
         }

@@ -3,20 +3,24 @@
 
 mod assignment;
 mod reports;
+mod vitals;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::batch::Bounds;
 use super::checkpoint::TopicId;
 use super::lanes::{Lane, Partition, take};
+use super::metrics::{Cause, Metrics};
 use super::report::Report;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::claimer::Request;
 use crate::edges::postgres::target::Target;
 use crate::edges::postgres::writer::Writer;
 use crate::stop::Stop;
+use vitals::Vitals;
 
 /// How often the clock is looked at and reports are taken while records pour in.
 const RECORDS_PER_LOOK: u64 = 256;
@@ -26,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long writers may go on with what they have when partitions are taken
 /// away or the run is stopped.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often the group is told the positions.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// When the loop ends by itself, and how it batches.
 #[derive(Debug, Clone)]
@@ -84,6 +86,8 @@ pub struct Parts {
     pub keep_payloads: bool,
     /// Whether the user asked to stop.
     pub stop: Stop,
+    /// Where the loop shows how it fares.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Something to tell the user while the loop runs.
@@ -91,8 +95,10 @@ pub struct Parts {
 pub enum Progress<'a> {
     /// Once in a while: the totals, and how many records are still to be read.
     Totals(&'a Totals, u64),
-    /// Something is away that will come back.
-    Waiting(&'a str),
+    /// The group assigned these partitions.
+    Assigned(&'a [i32]),
+    /// Something is away that will come back, and which kind of trouble it is.
+    Waiting(&'a str, Cause),
     /// What was away is back.
     Resumed,
 }
@@ -118,11 +124,11 @@ struct Loop<'p> {
     partitions: BTreeMap<i32, Partition>,
     /// Positions in the database that the group was not told yet.
     unshown: BTreeMap<i32, i64>,
-    shown_at: Instant,
     last_record: Instant,
     waiting: bool,
     paused: bool,
     totals: Totals,
+    vitals: Vitals,
 }
 
 /// Runs until the options' end, the stop signal, or a failure. Leaves the group
@@ -149,15 +155,16 @@ pub fn run(
         topic_id: None,
         partitions: BTreeMap::new(),
         unshown: BTreeMap::new(),
-        shown_at: now,
         last_record: now,
         waiting: false,
         paused: false,
         totals: Totals::default(),
+        vitals: Vitals::new(now),
     };
     let ended = state.go_on();
     let ended = ended.and_then(|ending| state.finish_in_flight().map(|()| ending));
     state.show_positions();
+    state.show_lag();
     let totals = state.totals;
     state.parts.consumer.close(Duration::from_secs(3));
     ended.map(|ending| (totals, ending))
@@ -240,13 +247,14 @@ impl Loop<'_> {
             Happening::End(partition) => {
                 if let Some(partition) = self.partitions.get_mut(&partition) {
                     partition.at_end = true;
+                    partition.ended_at = Some(partition.claim.next_offset);
                 }
                 Ok(())
             }
             Happening::Assigned(partitions) => self.claim(partitions),
             Happening::Revoked => self.give_back(),
             Happening::Away(why) => {
-                self.note_waiting(&why);
+                self.note_waiting(&why, Cause::Broker);
                 Ok(())
             }
             // The next claim looks at the watermarks and says what is gone.
@@ -273,21 +281,8 @@ impl Loop<'_> {
                 self.hand_over(lane, false)?;
             }
         }
-        if self.shown_at.elapsed() >= SHOW_EVERY {
-            self.show_positions();
-            let lag = self.lag();
-            (self.progress)(Progress::Totals(&self.totals, lag));
-        }
+        self.show_vitals();
         Ok(())
-    }
-
-    fn lag(&self) -> u64 {
-        let ends = self.parts.consumer.ends();
-        let behind = |(number, partition): (&i32, &Partition)| {
-            let end = ends.get(number).copied().unwrap_or(0).max(partition.end);
-            u64::try_from(end - partition.claim.next_offset).unwrap_or(0)
-        };
-        self.partitions.iter().map(behind).sum::<u64>() + self.pending()
     }
 
     /// Whether no more need be read.
@@ -323,6 +318,7 @@ impl Loop<'_> {
                 self.pause()?;
                 self.poll_paused()?;
             }
+            self.show_vitals();
         }
         Ok(())
     }
@@ -355,10 +351,5 @@ impl Loop<'_> {
             self.parts.consumer.resume(self.partitions.keys().copied())?;
         }
         Ok(())
-    }
-
-    fn show_positions(&mut self) {
-        self.shown_at = Instant::now();
-        self.parts.consumer.show_positions(std::mem::take(&mut self.unshown).into_iter());
     }
 }

@@ -126,6 +126,8 @@ fn java_command(tools: &Tools, home: &Path, class: &str) -> Command {
     command
 }
 
+/// Groups begin at once and may find a lost member out after a second, where
+/// the broker's own least is 6 s: who tries things out waits for little else.
 fn properties(state: &State, data: &str) -> anyhow::Result<String> {
     let controller = state.ports.kafka_controller;
     let mut clients = String::new();
@@ -168,6 +170,7 @@ transaction.state.log.num.partitions=8
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 "
     ))
 }

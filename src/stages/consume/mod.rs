@@ -1,24 +1,31 @@
 //! `consume`: a topic into a table, exactly once, for ever or until an end.
 
 mod prepare;
+pub mod selection;
 mod summary;
 
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::config::duration;
-use crate::console::Console;
+use crate::console::{Console, plural};
 use crate::edges::postgres::claimer::OnDataLoss;
+use crate::edges::postgres::ledger::Owner;
 use crate::edges::postgres::{Identifier, OnDuplicate};
 use crate::engine::batch::Bounds;
+use crate::engine::metrics::Consuming;
 use crate::engine::run::{self, Ending, Options, Progress, Totals};
 use crate::error::Outcome;
 use crate::events::Kind;
+use crate::log::Level;
 use crate::stages::db_setup;
 
+use prepare::Prepared;
+use selection::Selection;
 pub use summary::Summary;
 
 /// The longest that a record waits for its batch to fill.
@@ -90,6 +97,16 @@ pub struct Args {
 }
 
 impl Args {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            table: self.table.as_ref(),
+            schema: self.schema.as_ref(),
+            kind: self.kind,
+            topic_name: self.topic_name.as_deref(),
+            group: self.group.as_deref(),
+        }
+    }
+
     fn options(&self) -> Options {
         Options {
             bounds: Bounds { rows_max: self.batch_rows as usize, bytes_max: BATCH_BYTES_MAX },
@@ -125,13 +142,8 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
     let Some(prepared) = prepare::prepare(args, context)? else {
         return Ok(Summary::interrupted_early());
     };
+    announce(args, &prepared, context);
     let plan = prepared.plan;
-    context.console.note(format!(
-        "consuming {} into {} as group {}",
-        plan.owner.topic,
-        plan.target.quoted(),
-        plan.owner.group
-    ));
     if !plan.target.unique_key {
         context.console.note(db_setup::no_unique_key(&plan.target));
     }
@@ -140,6 +152,29 @@ pub fn consume(args: &Args, context: &Context) -> anyhow::Result<Summary> {
         run::run(prepared.parts, args.options(), &mut |progress| display.show(progress))?;
     display.line.finish_and_clear();
     Ok(Summary::new(&plan, totals, ending == Ending::Stopped, started.elapsed()))
+}
+
+/// Says what is consumed, and begins to show its figures.
+fn announce(args: &Args, prepared: &Prepared, context: &Context) {
+    let plan = &prepared.plan;
+    let Owner { group, topic, .. } = &plan.owner;
+    let table = format!("{}.{}", plan.target.schema, plan.target.table);
+    let settings = json!({
+        "topic": topic,
+        "group": group,
+        "table": table,
+        "kind": plan.target.kind.name(),
+        "brokers": prepared.brokers,
+        "database": prepared.database,
+        "writers": args.writers,
+        "batch_rows": args.batch_rows,
+        "until_end": args.until_end,
+        "max_messages": args.max_messages,
+        "idle_exit_seconds": args.idle_exit.map(|limit| limit.as_secs_f64()),
+    });
+    let text = format!("consuming {topic} into {} as group {group}", plan.target.quoted());
+    context.console.event(Level::Info, text, &settings);
+    context.metrics.begin_consuming(Consuming::new(topic, group, &table));
 }
 
 /// The live line on a terminal, and notes about what is away.
@@ -159,11 +194,21 @@ impl Display<'_> {
     fn show(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Totals(totals, lag) => self.show_totals(totals, lag),
-            Progress::Waiting(why) => {
-                self.line.suspend(|| self.console.note(format!("waiting: {why}")));
+            Progress::Assigned(partitions) => {
+                let fields = json!({ "partitions": partitions });
+                let text = format!("{} assigned", plural(partitions.len() as u64, "partition"));
+                self.say(Level::Debug, &text, &fields);
             }
-            Progress::Resumed => self.line.suspend(|| self.console.note("back again")),
+            Progress::Waiting(why, cause) => {
+                let fields = json!({ "cause": cause.name() });
+                self.say(Level::Info, &format!("waiting: {why}"), &fields);
+            }
+            Progress::Resumed => self.say(Level::Info, "back again", &Value::Null),
         }
+    }
+
+    fn say(&self, level: Level, text: &str, fields: &Value) {
+        self.line.suspend(|| self.console.event(level, text, fields));
     }
 
     fn show_totals(&mut self, totals: &Totals, lag: u64) {

@@ -5,6 +5,7 @@ mod publish;
 mod report;
 mod rows;
 mod source;
+mod watch;
 
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
@@ -12,21 +13,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{anyhow, bail};
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
 use crate::config::args::{parse_rate, parse_topic_name};
 use crate::config::duration;
+use crate::console::plural;
 use crate::edges::kafka::client::probe;
 use crate::edges::kafka::producer::Producer;
 use crate::edges::kafka::topics;
 use crate::error::{Outcome, Usage};
 use crate::events::Kind;
 use crate::events::fake::{Generator, IdStyle};
+use crate::log::Level;
 use inject::{Faulty, Injection};
 use publish::{Run, Sink};
 use report::{Manifest, ManifestFile, Report, Tally};
 use source::{Named, Reading, Source};
+use watch::Watch;
 
 /// How many events are generated unless told otherwise.
 const NUM_GENERATED: u64 = 100;
@@ -168,19 +173,25 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let mut run = Run {
         sink,
         pace: args.interval.or(args.rate),
-        console: &context.console,
         stop: &context.stop,
-        bar: progress(args, context),
         tally: Tally::default(),
-        told_away: false,
+        watch: Watch::new(
+            args.topic(),
+            &context.console,
+            &context.metrics,
+            progress(args, context),
+        ),
     };
+    announce(args, context, seed);
     let started = Instant::now();
     let published = run.publish(&mut source);
     run.finish()?;
-    run.bar.finish_and_clear();
+    run.watch.bar.finish_and_clear();
     let Run { sink, tally, .. } = run;
     let Sink::Topic(producer) = sink else {
-        context.console.note(format_args!("{} payloads printed, nothing published", tally.sent));
+        context
+            .console
+            .note(format_args!("{} printed, nothing published", plural(tally.sent, "payload")));
         published?;
         return conclude(args, seed, &tally, manifest, context);
     };
@@ -200,6 +211,18 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Interrupted);
     }
     conclude(args, seed, &tally, manifest, context)
+}
+
+/// Notes in the log file what is published.
+fn announce(args: &Args, context: &Context, seed: Option<u64>) {
+    let settings = json!({
+        "topic": args.topic(),
+        "kind": args.kind.name(),
+        "seed": seed,
+        "num": args.num,
+        "interval_seconds": args.interval.or(args.rate).map(|time| time.as_secs_f64()),
+    });
+    context.console.event(Level::Debug, format_args!("publishing to {}", args.topic()), &settings);
 }
 
 fn open_source(args: &Args, context: &Context, seed: Option<u64>) -> anyhow::Result<Source> {

@@ -1,15 +1,12 @@
 //! From the source to the topic, at the speed asked for, until all is
 //! acknowledged.
 
-use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
-
 use super::report::Tally;
 use super::source::{Next, Record, Source};
-use crate::console::Console;
+use super::watch::Watch;
 use crate::edges::kafka::producer::{Producer, Queued};
 use crate::events::Reject;
 use crate::stop::Stop;
@@ -45,16 +42,12 @@ pub struct Run<'r> {
     pub sink: Sink,
     /// The time from one record to the next, unless as fast as possible.
     pub pace: Option<Duration>,
-    /// Where to say things.
-    pub console: &'r Console,
     /// Whether the user asked to stop.
     pub stop: &'r Stop,
-    /// Shows how far it is.
-    pub bar: ProgressBar,
     /// What was handed over so far.
     pub tally: Tally,
-    /// Whether it was said that the cluster is away.
-    pub told_away: bool,
+    /// Shows how far it is.
+    pub watch: Watch<'r>,
 }
 
 impl Run<'_> {
@@ -106,8 +99,7 @@ impl Run<'_> {
         let mut deadline = None;
         while producer.pending() > 0 {
             producer.flush(POLL);
-            self.bar.set_position(producer.acknowledged());
-            look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+            self.watch.look(producer, &self.tally);
             if self.stop.requested() {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
                 if Instant::now() >= deadline {
@@ -116,6 +108,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.watch.look(producer, &self.tally);
         Ok(())
     }
 
@@ -153,8 +146,7 @@ impl Run<'_> {
         match &mut self.sink {
             Sink::Topic(producer) => {
                 producer.poll(Duration::ZERO);
-                self.bar.set_position(producer.acknowledged());
-                look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+                self.watch.look(producer, &self.tally);
                 true
             }
             Sink::Stdout(out) => out.flush().is_ok(),
@@ -171,7 +163,7 @@ impl Run<'_> {
         };
         if self.tally.sent.is_multiple_of(RECORDS_A_LOOK) {
             producer.poll(Duration::ZERO);
-            self.bar.set_position(producer.acknowledged());
+            self.watch.look(producer, &self.tally);
         }
         let key = record.has_key.then_some(record.key.as_slice());
         loop {
@@ -181,8 +173,7 @@ impl Run<'_> {
                 Queued::Full if self.stop.requested() => return Ok(Put::Stopped),
                 Queued::Full => {
                     producer.poll(POLL);
-                    self.bar.set_position(producer.acknowledged());
-                    look_for_cluster(producer, &mut self.told_away, self.console, &self.bar);
+                    self.watch.look(producer, &self.tally);
                 }
             }
         }
@@ -191,35 +182,11 @@ impl Run<'_> {
     fn reject(&mut self, place: &str, reject: &Reject) {
         self.tally.rejected += 1;
         if self.tally.rejected <= REJECTS_TOLD_MAX {
-            tell(self.console, &self.bar, format_args!("{place} not sent: {reject}"));
+            self.watch.tell(format_args!("{place} not sent: {reject}"));
         } else if self.tally.rejected == REJECTS_TOLD_MAX + 1 {
-            tell(
-                self.console,
-                &self.bar,
-                "more are not sent; only their number is told from here on",
-            );
+            self.watch.tell("more are not sent; only their number is told from here on");
         }
     }
-}
-
-/// Says once when the cluster goes away, and once when it is back.
-fn look_for_cluster(producer: &Producer, told: &mut bool, console: &Console, bar: &ProgressBar) {
-    let away = if producer.pending() > 0 { producer.away() } else { None };
-    match away {
-        Some(reason) if !*told => {
-            *told = true;
-            tell(console, bar, format_args!("waiting for the cluster: {reason}"));
-        }
-        None if *told => {
-            *told = false;
-            tell(console, bar, "the cluster is back");
-        }
-        _ => {}
-    }
-}
-
-fn tell(console: &Console, bar: &ProgressBar, text: impl Display) {
-    bar.suspend(|| console.note(text));
 }
 
 /// Whether it was written; false when the reader has closed the pipe, which is

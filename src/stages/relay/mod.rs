@@ -175,7 +175,7 @@ fn join(
 ) -> anyhow::Result<Consumer> {
     client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
     let config = client::client_config_over(&DEFAULTS, settings);
-    let consumer = Joining::new(config, group, &context.console)?.on(from);
+    let consumer = Joining::new(config, group, &context.console, false)?.on(from);
     consumer.partition_count(KAFKA_TIMEOUT)?.ok_or_else(|| {
         anyhow!(
             "there is no topic {from}: publish to it with `orderctl produce --topic-name {from} \

@@ -1,7 +1,9 @@
 //! Certificates that no provider would hand out, and servers that misbehave.
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use native_tls::{Identity, TlsAcceptor};
@@ -34,7 +36,9 @@ impl Stranger {
         for (name, text) in
             [("ca.pem", ca_pem), ("service.cert", pem), ("service.key", key.serialize_pem())]
         {
-            std::fs::write(folder.path().join(name), text).unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         }
         Stranger { folder, identity: identity.unwrap() }
     }
@@ -44,10 +48,15 @@ impl Stranger {
         self.folder.path().join(name)
     }
 
+    /// What a server needs to speak TLS with this certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::new(self.identity.clone()).unwrap()
+    }
+
     /// A server that speaks TLS with this certificate, after `SSLRequest` as
     /// PostgreSQL has it or at once as Kafka has it.
     pub fn serve(&self, is_postgres: bool) -> SocketAddr {
-        let acceptor = TlsAcceptor::new(self.identity.clone()).unwrap();
+        let acceptor = self.acceptor();
         serve(move |mut stream| {
             if is_postgres {
                 let mut request = [0; 8];

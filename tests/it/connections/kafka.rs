@@ -115,18 +115,25 @@ fn a_stop_ends_the_probe() {
 fn a_strangers_ca_points_to_ca_pem() {
     let stranger = Stranger::new(false);
     let ca = format!("ssl.ca.location={}", stranger.file("ca.pem").display());
-    assert_says(&refusal(&with(mutual_tls(), &[&ca])), &["ca.pem", "not signed by our CA"]);
+    let (expected, came) = ("ca.pem (a stranger's CA)", "orderctl local project CA has signed it");
+    assert_says(
+        &refusal(&with(mutual_tls(), &[&ca])),
+        &["not signed by", expected, came, "--cert-path"],
+    );
 }
 
 #[test]
 fn another_host_name_and_an_expired_server_certificate_are_told_apart() {
     // The resolver takes this for 127.0.0.1, the certificate does not.
     let other_name = at(mutual_tls(), format!("127.1:{}", stack().kafka_ssl.port()));
-    assert_says(&refusal(&other_name), &["another host name", "127.1"]);
+    assert_says(
+        &refusal(&other_name),
+        &["another host name", "made for localhost, 127.0.0.1", "not for 127.1"],
+    );
     let stranger = Stranger::new(true);
     let ca = format!("ssl.ca.location={}", stranger.file("ca.pem").display());
     let expired = at(with(mutual_tls(), &[&ca]), stranger.serve(false));
-    assert_says(&refusal(&expired), &["has expired"]);
+    assert_says(&refusal(&expired), &["has expired", "ended on Dec 31", "2020"]);
 }
 
 #[test]
@@ -136,14 +143,15 @@ fn a_missing_and_a_strangers_client_certificate_point_to_the_files() {
         bootstrap_server: Some(stack().kafka_ssl.to_string()),
         ..with(Connections::default(), &["security.protocol=SSL", &ca])
     };
-    assert_says(&refusal(&bare), &["wants a client certificate", "service.key"]);
+    assert_says(&refusal(&bare), &["wants a client certificate", "service.key", "we have none"]);
     let stranger = Stranger::new(false);
     let own = [
         format!("ssl.certificate.location={}", stranger.file("service.cert").display()),
         format!("ssl.key.location={}", stranger.file("service.key").display()),
     ];
     let message = refusal(&with(mutual_tls(), &[&own[0], &own[1]]));
-    assert_says(&message, &["wants a client certificate that its CA has signed"]);
+    let came = "signed by a stranger's CA";
+    assert_says(&message, &["wants a client certificate that its CA has signed", came]);
 }
 
 #[test]
@@ -151,7 +159,7 @@ fn tls_against_plaintext_and_the_reverse_name_the_protocol_to_set() {
     let to_plaintext = at(mutual_tls(), stack().kafka_plaintext);
     assert_says(&refusal(&to_plaintext), &["does not speak TLS", "--security-protocol"]);
     let to_tls = at(connections(&stack().creds_plaintext), stack().kafka_ssl);
-    assert_says(&refusal(&to_tls), &["does it want TLS", "--security-protocol"]);
+    assert_says(&refusal(&to_tls), &["speaks TLS", "is PLAINTEXT", "--security-protocol"]);
     let property = ["security.protocol=SSL"];
     let without_login = refusal(&with(login(), &property));
     assert_says(&without_login, &["does it want a SASL login", "--security-protocol"]);

@@ -34,6 +34,50 @@ fn assert_refuses_two(sandbox: &Sandbox, reason: &str) {
     sandbox.assert_read_to_the_end();
 }
 
+/// How many transactions and subtransactions wrote the rows of the table: a row
+/// that the server decided on by itself has one of its own.
+fn writers_of(sandbox: &Sandbox) -> usize {
+    sql(&format!("select distinct xmin from {}", sandbox.table("orders"))).len()
+}
+
+#[test]
+fn good_rows_around_those_that_break_a_constraint_go_in_together() {
+    for (name, addition) in [
+        ("check", "alter table ORDERS add check (city not like 'Nowhere%' and quantity > 0)"),
+        (
+            "foreign",
+            "create table SCHEMA.towns (town text, priority text, primary key (town, priority));
+             insert into SCHEMA.towns select 'Town' || n, 'high' from generate_series(0, 9) n;
+             alter table ORDERS add foreign key (city, priority) references SCHEMA.towns",
+        ),
+        (
+            "unique",
+            "insert into ORDERS select 'was' || n, '', '', '', 'Nowhere' || n, '', '', '', 1,
+                 now(), 'low' from unnest(array[3, 7]) n;
+             create unique index on ORDERS (priority, city);
+             update ORDERS set priority = 'high'",
+        ),
+        (
+            "domain",
+            "create domain SCHEMA.town as varchar(20) check (value not like 'Nowhere%');
+             alter table ORDERS alter city type SCHEMA.town",
+        ),
+    ] {
+        let sandbox = sandbox_with(name, addition);
+        let before = sandbox.count("orders");
+        let city = |number: i32| {
+            let town = if number == 3 || number == 7 { "Nowhere" } else { "Town" };
+            order_with(number, "/customer/address/city", format!("{town}{number}"))
+        };
+        sandbox.publish(&(0..10).map(city).collect::<Vec<_>>());
+        let summary = sandbox.store("orders").finish().code(3).json();
+        assert_eq!((&summary["stored"], &summary["rejected"]), (&8.into(), &2.into()), "{name}");
+        let dead: Vec<i64> = sandbox.dead().iter().map(|letter| letter.offset).collect();
+        assert_eq!(dead, [3, 7], "{name}");
+        assert_eq!(writers_of(&sandbox), 1 + usize::from(before > 0), "{name}");
+    }
+}
+
 #[test]
 fn rows_that_break_a_check_are_dead_letters() {
     let check = "alter table ORDERS add constraint known check (city not like 'Nowhere%')";
@@ -77,6 +121,26 @@ fn rows_that_another_unique_index_has_already_are_dead_letters() {
     assert_eq!((&summary["stored"], &summary["rejected"]), (&8.into(), &2.into()));
     assert_eq!(sandbox.count("orders"), 10);
     assert!(sandbox.dead().iter().all(|letter| letter.reason.contains("one_city")));
+}
+
+#[test]
+fn of_rows_that_exclude_each_other_the_first_that_can_be_stored_is() {
+    let indexes = "create unique index on ORDERS (city); create unique index on ORDERS (name)";
+    let sandbox = sandbox_with("two_unique", indexes);
+    let called = |id: &str, city: &str, name: &str| {
+        let mut order = order_with(id, "/customer/address/city", city);
+        order["customer"]["name"] = name.into();
+        order
+    };
+    sandbox.publish(&[
+        called("a", "Rome", "Ann"),
+        called("b", "Rome", "Bob"),
+        called("c", "Oslo", "Bob"),
+        called("d", "Oslo", "Eve"),
+    ]);
+    let summary = sandbox.store("orders").finish().code(3).json();
+    assert_eq!((&summary["stored"], &summary["rejected"]), (&2.into(), &2.into()));
+    assert_eq!(sandbox.column("orders", "order_id"), ["a", "c"]);
 }
 
 #[test]

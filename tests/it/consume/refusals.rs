@@ -89,7 +89,10 @@ fn a_ledger_of_an_older_version_is_to_be_brought_up_to_date_first() {
     database.orderctl(&["db-setup"]).success();
     // As the first version made it.
     database.run(
-        "alter table orderctl.ledger_position drop column topic_id;
+        "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
+             orderctl.ledger_identity;
+         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id;
+         alter table orderctl.ledger_position drop column topic_id;
          delete from orderctl.ledger_history where version > 1",
     );
     let run = ["consume", "--topic-name", &sandbox.topic, "--until-end"];

@@ -1,5 +1,7 @@
 //! Links that break, backends that are ended, services that are away.
 
+use std::time::{Duration, Instant};
+
 use super::{LIMIT, assert_each_once, at_least, producer, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{
@@ -8,12 +10,12 @@ use crate::support::{
 };
 
 /// A worker that reaches the database through a proxy.
-fn behind(proxy: &Proxy, sandbox: &Sandbox) -> crate::support::Run {
+pub(super) fn behind(proxy: &Proxy, sandbox: &Sandbox) -> crate::support::Run {
     worker(sandbox).env("ORDERCTL_POSTGRES_URI", uri_at_port(proxy.address.port()))
 }
 
 #[track_caller]
-fn end(worker: Running) -> serde_json::Value {
+pub(super) fn end(worker: Running) -> serde_json::Value {
     worker.interrupt();
     worker.finish().code(130).json()
 }
@@ -76,7 +78,7 @@ fn a_link_to_kafka_that_is_cut_and_refused_loses_and_doubles_nothing() {
 
 /// Makes every COMMIT of the table wait while somebody holds the lock of the
 /// sandbox's name.
-fn make_commits_wait(sandbox: &Sandbox) {
+pub(super) fn make_commits_wait(sandbox: &Sandbox) {
     sql(&format!(
         "create function {0}.wait() returns trigger language plpgsql as $$
          begin perform pg_advisory_xact_lock_shared(hashtext('{0}')); return null; end $$;
@@ -88,7 +90,7 @@ fn make_commits_wait(sandbox: &Sandbox) {
 }
 
 /// Backends of the group that wait for a lock of this kind.
-fn waiting(sandbox: &Sandbox, kind: &str) -> String {
+pub(super) fn waiting(sandbox: &Sandbox, kind: &str) -> String {
     sql_value(&format!(
         "select count(*) from pg_stat_activity where application_name = '{}'
              and wait_event_type = 'Lock' and wait_event = '{kind}'",
@@ -161,8 +163,11 @@ fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
     let epochs = sandbox.epochs();
     proxy.refuse(true);
     proxy.cut();
+    let away = Instant::now();
     sandbox.publish(&orders("b", 3_000));
-    eventually("it goes on trying for longer than that", LIMIT, || proxy.refused() >= 8);
+    eventually("it goes on trying for 30 s", LIMIT, || {
+        away.elapsed() >= Duration::from_secs(30) && proxy.refused() >= 8
+    });
     proxy.refuse(false);
     assert_each_once(&sandbox, 3_100);
     assert_eq!(sandbox.epochs(), epochs, "the partitions were never taken over");
@@ -175,14 +180,7 @@ fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
 #[test]
 fn a_role_that_has_no_connection_left_is_waited_out() {
     let sandbox = sandbox("limited", 1);
-    let role = format!("{}_role", sandbox.schema);
-    sql(&format!(
-        "create role {role} login password 'pw-{role}';
-         grant usage on schema {0}, orderctl to {role};
-         grant select, insert, update on all tables in schema {0} to {role};
-         grant select, insert, update on all tables in schema orderctl to {role}",
-        sandbox.schema
-    ));
+    let role = sandbox.create_role();
     let proxy = Proxy::to(stack().postgres);
     let own = uri_as(&role, proxy.address.port());
     let mut worker = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", own).spawn();

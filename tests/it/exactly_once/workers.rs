@@ -2,28 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, assert_each_once, at_least, produce, producer, sandbox, worker};
-use crate::support::{Proxy, Sandbox, eventually, orders, sql_value, stack, uri_at_port};
-
-#[test]
-fn three_workers_of_which_one_after_the_other_is_killed_store_every_record_once() {
-    let sandbox = sandbox("killed", 6);
-    let mut workers: Vec<_> = (0..3).map(|_| worker(&sandbox).spawn()).collect();
-    let producer = producer(&sandbox, 60_000, 4_000);
-    for kill in 1..=5 {
-        let mut victim = workers.remove(0);
-        at_least(&sandbox, kill * 4_000, &mut victim);
-        assert_eq!(victim.kill().code, None);
-        workers.push(worker(&sandbox).spawn());
-    }
-    producer.finish().success();
-    assert_each_once(&sandbox, 60_000);
-    for worker in workers {
-        worker.interrupt();
-        worker.finish().code(130);
-    }
-    assert_each_once(&sandbox, 60_000);
-}
+use super::{LIMIT, assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
+use crate::support::{Proxy, Sandbox, eventually, orders, sql, sql_value, stack, uri_at_port};
 
 #[test]
 fn workers_that_come_and_go_share_the_partitions() {
@@ -45,7 +25,7 @@ fn workers_that_come_and_go_share_the_partitions() {
 }
 
 /// Who owns partitions, as host and process.
-fn owners(sandbox: &Sandbox) -> Vec<String> {
+pub(super) fn owners(sandbox: &Sandbox) -> Vec<String> {
     let owners = sql_value(&format!(
         "select string_agg(distinct owner, ' ') from orderctl.ledger_position
          where group_name = '{}'",
@@ -55,15 +35,16 @@ fn owners(sandbox: &Sandbox) -> Vec<String> {
 }
 
 /// Backends of the group that are in the middle of a COPY, waiting for its
-/// data, and have advanced a position already.
-fn backends_mid_copy(sandbox: &Sandbox) -> String {
-    sql_value(&format!(
-        "select count(*) from pg_stat_activity a where application_name = '{}'
+/// data, and have advanced a position already; their process ids.
+pub(super) fn backends_mid_copy(sandbox: &Sandbox) -> Vec<String> {
+    let rows = sql(&format!(
+        "select pid from pg_stat_activity a where application_name = '{}'
              and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'
              and exists (select from pg_locks l where l.pid = a.pid and l.mode = 'RowExclusiveLock'
                  and l.relation = 'orderctl.ledger_position'::regclass)",
         sandbox.application()
-    ))
+    ));
+    rows.into_iter().flatten().flatten().collect()
 }
 
 #[test]
@@ -78,13 +59,15 @@ fn a_worker_stopped_in_the_middle_of_a_copy_is_replaced_and_stores_nothing_when_
     // One batch of about a megabyte, of which the database gets a part.
     proxy.silence_after(200_000);
     produce(&sandbox, 5_000);
-    eventually("a COPY waits for its data", LIMIT, || backends_mid_copy(&sandbox) != "0");
+    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
     let stored_before = sandbox.count("orders");
     zombie.signal("STOP");
     let stopped = Instant::now();
     let mut other = worker(&sandbox).spawn();
     at_least(&sandbox, 5_100, &mut other);
+    note_pause("worker stopped in a COPY", stopped);
     assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    assert!(backends_mid_copy(&sandbox).is_empty(), "the new owner ended what was in its way");
     assert_each_once(&sandbox, 5_100);
 
     proxy.silence(false);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -63,6 +63,15 @@ impl Kafka {
         let created = block_on(admin.create_topics([&new], &options));
         let results = created.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
+    }
+
+    /// Adds partitions to a topic, so that it has this many.
+    pub fn extend_topic(self, topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let more = NewPartitions::new(topic, partitions);
+        let results = block_on(admin.create_partitions([&more], &options)).expect("an answer");
+        assert!(results.iter().all(Result::is_ok), "extend {topic}: {results:?}");
     }
 
     /// Deletes a topic.
@@ -143,6 +152,16 @@ impl Kafka {
     /// The first and the next offset of a partition.
     pub fn watermarks(self, topic: &str, partition: i32) -> (i64, i64) {
         self.client().fetch_watermarks(topic, partition, LIMIT).expect("watermarks")
+    }
+
+    /// The position of partition 0 that a group has told Kafka.
+    pub fn told_position(self, group: &str, topic: &str) -> Option<i64> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, 0);
+        let known = consumer.committed_offsets(list, LIMIT).expect("an answer");
+        known.elements()[0].offset().to_raw().filter(|offset| *offset >= 0)
     }
 
     /// Number of partitions of a topic; 0 when it does not exist.

@@ -1,18 +1,26 @@
 //! What the tests are made of: one stack for all, a sandbox for each, the built
 //! program, and plain ways to look into the database and the topics.
 
+pub mod asker;
 pub mod kafka;
+pub mod killer;
 pub mod orders;
+pub mod pooler;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod sandbox;
+pub mod server;
 pub mod shared_stack;
 
+pub use asker::Asker;
 pub use kafka::{Kafka, Raw, kafka};
+pub use killer::Killer;
 pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port};
+pub use pooler::Pooler;
 pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
 pub use program::{Run, eventually, orderctl};
 pub use proxy::Proxy;
 pub use sandbox::Sandbox;
+pub use server::{Server, Shutdown};
 pub use shared_stack::stack;

@@ -99,6 +99,13 @@ impl Sandbox {
         self.consume(table).arg("--until-end")
     }
 
+    /// `verify` of the topic and a table of the schema, with its report as JSON.
+    pub fn verify(&self, table: &str) -> Run {
+        let (schema, topic, group) = (&self.schema, &self.topic, &self.group);
+        Run::new(["verify", "--schema", schema, "--table", table, "--topic-name", topic])
+            .args(["--group", group, "-o", "json"])
+    }
+
     /// How many rows a table has.
     pub fn count(&self, table: &str) -> usize {
         let counted = sql_value(&format!("select count(*) from {}.\"{table}\"", self.schema));
@@ -194,6 +201,24 @@ impl Sandbox {
             assert!(worker.is_running(), "the worker ended early");
             self.count(table) >= rows
         });
+    }
+}
+
+impl Sandbox {
+    /// Creates a role that may do in the sandbox's schema what `consume` needs;
+    /// its password is `pw-ROLE`. Its backends can be looked into. [`drop_role`]
+    /// removes it.
+    pub fn create_role(&self) -> String {
+        let role = format!("{}_role", self.schema);
+        sql(&format!(
+            "create role {role} login password 'pw-{role}';
+             grant usage on schema {0}, orderctl to {role};
+             grant select, insert, update on all tables in schema {0} to {role};
+             grant select, insert, update on all tables in schema orderctl to {role};
+             grant {role} to current_user",
+            self.schema
+        ));
+        role
     }
 }
 

@@ -4,14 +4,25 @@ use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use tokio_postgres::{Config, SimpleQueryMessage};
 
-use super::stack;
+use super::server::own_port;
+use super::{stack, uri_at_port};
 
 /// Rows of text; SQL's null is none.
 pub type Rows = Vec<Vec<Option<String>>>;
 
-/// Runs SQL on the shared stack and answers with the rows of all its
+/// Runs SQL on the shared stack, or the test's own server, and answers with the rows of all its
 /// statements; a refusal is a failure of the test.
+///
+/// The server refuses one of two grants on the same table at the same time, and
+/// undoes all of the query: that one is run again.
 pub fn sql(query: &str) -> Rows {
+    const TRIES_MAX: usize = 100;
+    for _ in 1..TRIES_MAX {
+        match try_sql(query) {
+            Err(error) if error.to_string().contains("tuple concurrently updated") => {}
+            done => return done.unwrap_or_else(|error| panic!("{query}: {error:#}")),
+        }
+    }
     try_sql(query).unwrap_or_else(|error| panic!("{query}: {error:#}"))
 }
 
@@ -23,10 +34,14 @@ pub fn sql_value(query: &str) -> String {
     }
 }
 
-/// Runs SQL on the shared stack; a refusal reads `SQLSTATE message`.
+/// As [`sql`]; a refusal reads `SQLSTATE message`.
 pub fn try_sql(query: &str) -> anyhow::Result<Rows> {
-    let ca = stack().cert_path.join("ca.pem");
-    query_at(&uri(&stack().creds), &ca, query)
+    query_at(&here(), &stack().cert_path.join("ca.pem"), query)
+}
+
+/// The URI of the shared stack's server, or of the test's own.
+fn here() -> String {
+    own_port().map_or_else(|| uri(&stack().creds), uri_at_port)
 }
 
 /// The URI in a creds.json.
@@ -34,6 +49,14 @@ pub fn uri(creds: &std::path::Path) -> String {
     let text = std::fs::read(creds).expect("creds.json");
     let creds: serde_json::Value = serde_json::from_slice(&text).expect("creds.json is JSON");
     creds["postgres"]["uri"].as_str().expect("postgres.uri").to_owned()
+}
+
+/// The password of the stack's role.
+pub fn password() -> String {
+    let uri = uri(&stack().creds);
+    let login = uri.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+    let (_, password) = login.and_then(|(login, _)| login.split_once(':')).expect("a password");
+    password.to_owned()
 }
 
 /// Runs SQL on a connection of its own to the server of a `postgres://` URI,
@@ -71,15 +94,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// On the shared stack.
+    /// On the shared stack, or the test's own server.
     pub fn open() -> Session {
-        let (config, tls) =
-            parts(&uri(&stack().creds), &stack().cert_path.join("ca.pem")).expect("the stack's");
+        Session::open_at(&here()).unwrap_or_else(|error| panic!("a connection: {error:#}"))
+    }
+
+    /// On the server of a `postgres://` URI; a refusal reads `SQLSTATE message`.
+    pub fn open_at(uri: &str) -> anyhow::Result<Session> {
+        let (config, tls) = parts(uri, &stack().cert_path.join("ca.pem"))?;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
-        let (client, connection) = runtime.block_on(config.connect(tls)).expect("a connection");
+        let runtime = builder.worker_threads(1).enable_all().build()?;
+        let (client, connection) = runtime.block_on(config.connect(tls)).map_err(readable)?;
         runtime.spawn(connection);
-        Session { client, runtime }
+        Ok(Session { client, runtime })
     }
 
     /// Runs SQL; a refusal is a failure of the test.

@@ -6,7 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::stack;
+use super::server::own_port;
+use super::{stack, uri_at_port};
 
 /// How long a run may take unless the test says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -64,12 +65,17 @@ pub struct Run {
 }
 
 impl Run {
-    /// Against the shared stack: its credentials and certificates are set.
+    /// Against the shared stack: its credentials and certificates are set. The
+    /// database is the test's own server while it has one.
     pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
         let stack = stack();
-        Run::bare(args)
+        let run = Run::bare(args)
             .env("ORDERCTL_CREDS", &stack.creds)
-            .env("ORDERCTL_CERT_PATH", &stack.cert_path)
+            .env("ORDERCTL_CERT_PATH", &stack.cert_path);
+        match own_port() {
+            Some(port) => run.env("ORDERCTL_POSTGRES_URI", uri_at_port(port)),
+            None => run,
+        }
     }
 
     /// With nothing set, and without what the environment of the tests sets.
@@ -192,10 +198,7 @@ impl Running {
 
     /// Sends a signal by its name without SIG.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()])
-            .status();
-        assert!(status.expect("a shell").success(), "kill -s {name} {}", self.pid());
+        send_signal(self.pid(), name);
     }
 
     /// Waits for its end.
@@ -212,9 +215,13 @@ impl Running {
     }
 
     fn wait(&mut self) -> Option<ExitStatus> {
-        while Instant::now() < self.deadline {
+        loop {
+            // Looked at even when the test comes late: it may have ended in time.
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return Some(status);
+            }
+            if Instant::now() >= self.deadline {
+                break;
             }
             // The standard library has no wait with a limit.
             std::thread::sleep(Duration::from_millis(10));
@@ -231,6 +238,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal, by its name without SIG, to a process that a test started.
+pub fn send_signal(pid: u32, name: &str) {
+    let status =
+        Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(status.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
 /// Waits until a condition holds, looking every 20 ms; a failure of the test

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use orderctl::console::{Console, OutputFormat};
+use orderctl::log::Log;
 use orderctl::stack::ports::PortFlags;
 use orderctl::stack::{Stack, UpOptions, up};
 use orderctl::stop::Stop;
 
 /// A console that says nothing.
-pub const QUIET: Console = Console { output: OutputFormat::Table, quiet: true, verbosity: 0 };
+pub const QUIET: Console =
+    Console { output: OutputFormat::Table, quiet: true, verbosity: 0, log: Log::PLAIN };
 
 /// The stack in the folder of ORDERCTL_TEST_STACK, else in target/test-stack:
 /// brought up by whoever asks first, left running for the next run.

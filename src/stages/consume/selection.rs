@@ -1,0 +1,171 @@
+//! Which table, ledger, group and topic are meant: the flags that `consume` has
+//! in common with the verbs that look at what it did, and their defaults.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::cli::Context;
+use crate::config::KafkaSettings;
+use crate::edges::kafka::client;
+use crate::edges::kafka::consumer::{Consumer, OWN_PROPERTIES};
+use crate::edges::postgres::claimer::refuse_shared_group;
+use crate::edges::postgres::ledger::{self, Ledger, Owner};
+use crate::edges::postgres::target::{self, Found, Target};
+use crate::edges::postgres::{Client, Identifier, setup};
+use crate::error::Usage;
+use crate::events::Kind;
+
+/// How long a broker may take to answer.
+pub const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a first answer may take before we look for what is wrong.
+const KAFKA_SHORT: Duration = Duration::from_secs(4);
+
+/// The flags, none where the user gave none.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// `--table`.
+    pub table: Option<&'a Identifier>,
+    /// `--schema`.
+    pub schema: Option<&'a Identifier>,
+    /// `--kind`.
+    pub kind: Option<Kind>,
+    /// `--topic-name`.
+    pub topic_name: Option<&'a str>,
+    /// `--group`.
+    pub group: Option<&'a str>,
+}
+
+/// What is meant, with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Group and topic.
+    pub owner: Owner,
+    /// The table.
+    pub target: Target,
+    /// Where it was found.
+    pub found: Found,
+    /// The ledger that serves it.
+    pub ledger: Ledger,
+}
+
+impl Selection<'_> {
+    /// The consumer group, `orderctl-TABLE` unless named.
+    ///
+    /// # Errors
+    /// Never, as long as the kinds' default tables have legal names.
+    pub fn group(&self) -> anyhow::Result<String> {
+        let table = self.table()?;
+        Ok(self.group.map_or_else(|| format!("orderctl-{table}"), str::to_owned))
+    }
+
+    /// Looks table, ledger and kind up. `worker` is what the ledger will call
+    /// us.
+    ///
+    /// # Errors
+    /// When one of them is missing or does not fit the others, with the cure.
+    pub async fn resolve(&self, client: &Client, worker: String) -> anyhow::Result<Plan> {
+        let table = self.table()?;
+        let found = target::find(client, self.schema, &table)
+            .await?
+            .ok_or_else(|| self.no_such_table(&table))?;
+        let ledger = ledger::locate(client, &found.schema).await?.ok_or_else(|| {
+            let command = self.setup_command(&table);
+            anyhow!("there is no ledger in this database yet: run `{command}`")
+        })?;
+        setup::refuse_outdated(client, &ledger).await?;
+        let recorded = ledger.kind_of(client, &found).await?;
+        let kind = match self.kind.or(recorded) {
+            Some(kind) => kind,
+            None => target::guess_kind(client, &found).await?.ok_or_else(|| {
+                anyhow!("what table {table} holds is not recorded: name it with --kind")
+            })?,
+        };
+        let target = target::shape(client, &found, kind).await?;
+        let topic = self.topic_name.unwrap_or(kind.default_topic()).to_owned();
+        let owner = Owner { group: self.group()?, topic, worker };
+        refuse_shared_group(client, &ledger, &owner, &found).await?;
+        Ok(Plan { owner, target, found, ledger })
+    }
+
+    fn table(&self) -> anyhow::Result<Identifier> {
+        match self.table {
+            Some(table) => Ok(table.clone()),
+            None => {
+                self.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg)
+            }
+        }
+    }
+
+    fn no_such_table(&self, table: &Identifier) -> anyhow::Error {
+        let place =
+            self.schema.map_or("on the search path".into(), |schema| format!("in schema {schema}"));
+        let command = self.setup_command(table);
+        anyhow!("there is no table {table} {place}: create it with `{command}`")
+    }
+
+    fn setup_command(&self, table: &Identifier) -> String {
+        let mut command = format!("orderctl db-setup --table-name {table}");
+        if let Some(schema) = self.schema {
+            command.push_str(&format!(" --schema {schema}"));
+        }
+        match self.kind {
+            Some(kind) if kind != Kind::default() => format!("{command} --kind {}", kind.name()),
+            _ => command,
+        }
+    }
+}
+
+/// Makes sure that the consumer's topic is there; how many partitions it has.
+///
+/// # Errors
+/// What keeps us from it, with the cure.
+pub fn find_topic(
+    kafka: &KafkaSettings,
+    consumer: &Consumer,
+    topic: &str,
+    context: &Context,
+) -> anyhow::Result<usize> {
+    let partitions = match consumer.partition_count(KAFKA_SHORT) {
+        Ok(partitions) => partitions,
+        // The probe finds out what is wrong with the connection and says it.
+        Err(_) => {
+            client::probe(kafka, &context.console, &context.stop, KAFKA_TIMEOUT)?;
+            consumer.partition_count(KAFKA_TIMEOUT)?
+        }
+    };
+    partitions.ok_or_else(|| {
+        anyhow!(
+            "there is no topic {topic}: publish to it with `orderctl produce --topic-name {topic} \
+             --create-topic`, or name another with --topic-name"
+        )
+    })
+}
+
+/// Refuses properties that would change how positions are kept or partitions
+/// are handed over.
+///
+/// # Errors
+/// A [`Usage`] error that names the property.
+pub fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
+    for (name, value) in &kafka.properties {
+        let fault = match name.as_str() {
+            "group.id" => "name the consumer group with --group, not with group.id".to_owned(),
+            "group.protocol" if value.expose() != "classic" => {
+                "group.protocol can only be classic here: leave it out".to_owned()
+            }
+            "partition.assignment.strategy" if value.expose().contains("cooperative") => {
+                "partition.assignment.strategy can be range or roundrobin, not cooperative-sticky"
+                    .to_owned()
+            }
+            own if OWN_PROPERTIES.iter().any(|(name, _)| *name == own) => {
+                format!(
+                    "property {own} is not free: positions are kept in the database; leave it out"
+                )
+            }
+            _ => continue,
+        };
+        return Err(Usage(fault).into());
+    }
+    Ok(())
+}

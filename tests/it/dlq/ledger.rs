@@ -1,0 +1,71 @@
+//! A ledger that an older program made.
+
+use crate::support::postgres::Rows;
+use crate::support::program::Finished;
+use crate::support::{Run, Sandbox, order, order_with, query_at, sql, stack, uri};
+
+/// A database of the test's own, dropped with it.
+struct Database(String);
+
+impl Database {
+    fn new(name: &str) -> Database {
+        sql(&format!("create database {name}"));
+        Database(name.to_owned())
+    }
+
+    fn uri(&self) -> String {
+        let login = orderctl::stack::LOGIN;
+        uri(&stack().creds).replace(&format!("/{login}?"), &format!("/{}?", self.0))
+    }
+
+    fn sql(&self, query: &str) -> Rows {
+        query_at(&self.uri(), &stack().cert_path.join("ca.pem"), query).expect(query)
+    }
+
+    fn run(&self, args: &[&str]) -> Finished {
+        Run::new(args).env("ORDERCTL_POSTGRES_URI", self.uri()).finish()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        sql(&format!("drop database {} with (force)", self.0));
+    }
+}
+
+#[test]
+fn db_setup_brings_an_older_ledger_up_to_date_and_its_letters_are_open() {
+    let sandbox = Sandbox::new("older").with_topic(1);
+    let database = Database::new(&sandbox.schema);
+    database.run(&["db-setup"]).success();
+    sandbox.publish(&[order("1"), order_with("2", "/quantity", 0)]);
+    let consume = ["consume", "--table", "orders", "--topic-name", &sandbox.topic, "--until-end"];
+    database.run(&consume).code(3);
+    // As the first version of the ledger was.
+    database.sql(
+        "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
+             orderctl.ledger_identity;
+         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
+             drop purged_from;
+         alter table orderctl.ledger_position drop column topic_id;
+         delete from orderctl.ledger_history where version > 1",
+    );
+    let refused = database.run(&["dlq", "list"]).code(1);
+    assert!(refused.stderr.contains("run `orderctl db-setup`"), "{refused}");
+
+    let again = database.run(&["db-setup", "-o", "json"]).success().json();
+    assert_eq!(again["ledger_changed"], true);
+    let listed = database.run(&["dlq", "list", "-o", "json"]).success().json();
+    assert_eq!((&listed["total"], &listed["states"]["open"]), (&1.into(), &1.into()));
+    database.run(&["dlq", "redrive", "--all"]).success();
+    let states = database.sql("select state from orderctl.dead_letter");
+    assert_eq!(states[0][0].as_deref(), Some("redriven"));
+}
+
+#[test]
+fn without_a_ledger_it_says_what_to_run() {
+    let sandbox = Sandbox::new("no_ledger");
+    let database = Database::new(&sandbox.schema);
+    let refused = database.run(&["dlq", "list"]).code(1);
+    assert!(refused.stderr.contains("there is no ledger") && refused.stderr.contains("db-setup"));
+}

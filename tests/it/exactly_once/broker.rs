@@ -1,0 +1,96 @@
+//! A broker that is ended and killed under load, and started again.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use orderctl::stack::process::{Signal, end_daemon};
+use orderctl::stop::Stop;
+use tempfile::TempDir;
+
+use super::{LIMIT, asker, assert_verified, endless_producer, sandbox, stop_producing, worker};
+use crate::support::shared_stack::{QUIET, bring_up};
+use crate::support::{Kafka, Run, Sandbox, eventually};
+
+/// A broker of the test's own, gone with it.
+struct Broker {
+    folder: TempDir,
+    kafka: Kafka,
+}
+
+impl Broker {
+    fn up() -> Broker {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stack = bring_up(folder.path()).expect("a stack of its own");
+        Broker { folder, kafka: Kafka { address: stack.kafka_plaintext } }
+    }
+
+    fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn end(&self, signal: Signal) {
+        let pid_file = self.dir().join("run/kafka.pid");
+        let ended = end_daemon(&pid_file, signal, LIMIT, &Stop::manual());
+        assert!(ended.expect("the broker's end"), "it ran");
+        assert!(TcpStream::connect(self.kafka.address).is_err(), "nobody listens");
+    }
+
+    fn start(&self) {
+        bring_up(self.dir()).expect("the broker again");
+    }
+
+    /// Lets a run use this broker, with the shared stack's database.
+    fn used_by(&self, run: Run) -> Run {
+        run.env("ORDERCTL_BOOTSTRAP_SERVER", self.kafka.address.to_string())
+            .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext")
+    }
+
+    #[track_caller]
+    fn assert_each_once(&self, sandbox: &Sandbox, number: usize) {
+        eventually(&format!("{number} rows"), LIMIT, || sandbox.count("orders") >= number);
+        let distinct = sandbox.column("orders", "count(*) || ' ' || count(distinct order_id)");
+        assert_eq!(distinct, [format!("{number} {number}")]);
+        for (partition, position) in sandbox.positions() {
+            assert_eq!(position, self.kafka.watermarks(&sandbox.topic, partition).1);
+        }
+        assert_verified(self.used_by(sandbox.verify("orders")), number);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = orderctl::stack::down(self.dir(), true, &QUIET, &Stop::manual());
+    }
+}
+
+#[test]
+fn a_broker_restarted_and_killed_under_load_is_waited_for_by_producer_and_workers() {
+    let sandbox = sandbox("broker", 4);
+    let broker = Broker::up();
+    broker.kafka.create_topic(&sandbox.topic, 4, &[]);
+    let asker = asker(&sandbox);
+    let mut workers: Vec<_> = (0..2).map(|_| broker.used_by(worker(&sandbox)).spawn()).collect();
+    let mut producer = broker.used_by(endless_producer(&sandbox, 2_000)).spawn();
+    for signal in [Signal::Terminate, Signal::Kill] {
+        let position = asker.position();
+        eventually("records flow", LIMIT, || asker.position() > position + 2_000);
+        let watch = asker.watch();
+        broker.end(signal);
+        let (away, position) = (Instant::now(), asker.position());
+        // Time without a broker is the fault itself.
+        std::thread::sleep(Duration::from_secs(1));
+        broker.start();
+        let away = away.elapsed();
+        eventually("records flow again", LIMIT, || asker.position() > position + 4_000);
+        eprintln!("{signal:?}: away for {away:.1?}, longest pause {:.1?}", watch.longest());
+        assert!(producer.is_running() && workers.iter_mut().all(|worker| worker.is_running()));
+    }
+    let number = stop_producing(producer);
+    broker.assert_each_once(&sandbox, number);
+    for worker in workers {
+        worker.interrupt();
+        worker.finish().code(130);
+    }
+    broker.assert_each_once(&sandbox, number);
+}
