@@ -106,7 +106,11 @@ enum IfUnknown {
 impl Args {
     fn check(&self) -> Result<(), Usage> {
         let said = |text: &str| Err(Usage(text.into()));
-        if self.names.is_empty() && !self.all && self.which.is_empty() {
+        let finds_all = match self.topic {
+            Some(_) => self.which.finds_all_of_a_topic(),
+            None => self.which.is_empty(),
+        };
+        if self.names.is_empty() && !self.all && finds_all {
             return said(
                 "say which letters to redrive: by number, by a filter such as --reason priority, \
                  or --all",
