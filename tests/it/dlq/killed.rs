@@ -1,11 +1,11 @@
 //! Runs that end in the middle: killed, cut off, overtaken by another.
 
 use super::{
-    LIMIT, assert_each_redriven_once, copies, dlq, lock_of, make_marks_wait, redrive, rejected,
-    states, waiting_for,
+    LIMIT, assert_each_redriven_once, copies, dlq, ids, lock_of, make_marks_wait, redrive,
+    rejected, states, waiting_for,
 };
 use crate::support::program::Running;
-use crate::support::{Proxy, Run, Sandbox, Session, eventually, kafka, sql, stack};
+use crate::support::{Proxy, Run, Sandbox, Session, eventually, kafka, order_with, sql, stack};
 
 /// Kills a run after Kafka has committed and before the ledger knows.
 fn kill_between_publish_and_mark(sandbox: &Sandbox, number: usize) {
@@ -109,6 +109,19 @@ fn what_retention_has_taken_is_named_as_unknown_and_left_to_the_user() {
     let again = dlq(&sandbox, "redrive", ["--all", "--if-unknown", "again"]);
     assert_eq!(again.finish().success().json()["published"], 2);
     assert_each_redriven_once(&sandbox, 2);
+}
+
+#[test]
+fn letters_that_an_earlier_run_had_published_do_not_hide_one_that_was_chosen() {
+    let sandbox = rejected("others", 2);
+    kill_between_publish_and_mark(&sandbox, 2);
+    sandbox.publish(&[order_with("late", "/quantity", 0)]);
+    sandbox.store("orders").finish().code(3);
+    let late = ids(&sandbox).pop().expect("a letter");
+    let next = dlq(&sandbox, "redrive", [late.as_str()]).limit(LIMIT).finish().success();
+    let count = |name: &str| next.json()[name].clone();
+    assert_eq!([count("chosen"), count("published"), count("left")], [1, 1, 0]);
+    assert_eq!([count("found_published"), count("others_found_published")], [0, 2]);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! One run on one topic: finds out what earlier runs left, then publishes
 //! portions. Why nothing is moved twice is told in `edges::postgres::redrive`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
 use super::super::{Desk, partition_count};
+use super::fate::Fate;
 use super::{IfUnknown, Summary};
 use crate::config::KafkaSettings;
 use crate::edges::kafka::excerpt::{Excerpt, Isolation, Span};
@@ -35,8 +36,8 @@ pub struct Redriver<'d> {
     uncommitted: Excerpt,
     /// What every mark of this ledger's letters begins with.
     mark: String,
-    /// Letters of earlier runs that are settled: published, or nobody can tell.
-    settled: BTreeSet<i64>,
+    /// What became of letters that earlier runs took, as far as they stay so.
+    settled: BTreeMap<i64, Fate>,
 }
 
 impl<'d> Redriver<'d> {
@@ -66,9 +67,16 @@ impl<'d> Redriver<'d> {
         let transactional_id = format!("orderctl-dlq-{identity}-{topic}");
         let publisher = Publisher::new(kafka, topic, &transactional_id, console, stop)?;
         let mark = format!("{identity}/{}/", source.tag());
-        let settled = BTreeSet::new();
-        let mut redriver =
-            Redriver { desk, source, run, publisher, committed, uncommitted, mark, settled };
+        let mut redriver = Redriver {
+            desk,
+            source,
+            run,
+            publisher,
+            committed,
+            uncommitted,
+            mark,
+            settled: BTreeMap::new(),
+        };
         redriver.settle(if_unknown, summary)?;
         Ok(redriver)
     }
@@ -91,29 +99,30 @@ impl<'d> Redriver<'d> {
             let Search { found, is_complete } = self.search(&earlier, &ids)?;
             let others: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();
             let mut published: Vec<i64> = found.into_iter().collect();
-            summary.found_published += published.len() as u64;
-            self.settled.extend(&published);
             let open_again = match if_unknown {
                 _ if is_complete => others,
                 IfUnknown::Again => others,
                 IfUnknown::Done => {
-                    summary.found_published += others.len() as u64;
-                    self.settled.extend(&others);
                     published.extend(others);
                     Vec::new()
                 }
                 IfUnknown::Leave => {
-                    summary.unknown += others.len() as u64;
-                    self.settled.extend(&others);
+                    self.note_fate(&others, Fate::Unknown, summary);
                     Vec::new()
                 }
             };
+            self.note_fate(&published, Fate::Published, summary);
             let ending = Ending::Published;
             self.desk.ask(redrive::finish(client, ledger, source, &earlier, &published, ending))?;
             let opening = redrive::settle(client, ledger, source, &run, &earlier, &open_again);
             self.desk.ask(opening)?;
         }
         Ok(())
+    }
+
+    fn note_fate(&mut self, ids: &[i64], fate: Fate, summary: &mut Summary) {
+        self.settled.extend(ids.iter().map(|id| (*id, fate)));
+        ids.iter().for_each(|_| summary.settle(fate));
     }
 
     /// Looks for letters in what was committed since an earlier run began.
@@ -189,7 +198,11 @@ impl<'d> Redriver<'d> {
     ) -> anyhow::Result<()> {
         let Desk { client, ledger, context, .. } = self.desk;
         let (source, run) = (self.source, &self.run);
-        let ids: Vec<i64> = ids.iter().copied().filter(|id| !self.settled.contains(id)).collect();
+        for fate in ids.iter().filter_map(|id| self.settled.get(id)) {
+            summary.choose_settled(*fate);
+        }
+        let unsettled = |id: &i64| !self.settled.contains_key(id);
+        let ids: Vec<i64> = ids.iter().copied().filter(unsettled).collect();
         let taken = self.desk.ask(redrive::take(client, ledger, source, run, &ids))?;
         if taken.is_empty() {
             return Ok(());
