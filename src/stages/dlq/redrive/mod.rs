@@ -69,7 +69,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     on_duplicate: OnDuplicate,
 
-    /// What to do when an earlier run was killed and retention has removed what would tell
+    /// What to do when an earlier run was killed and retention or compaction may have removed
+    /// what would tell
     #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     if_unknown: IfUnknown,
 

@@ -13,6 +13,7 @@ use super::{IfUnknown, Summary};
 use crate::config::KafkaSettings;
 use crate::edges::kafka::excerpt::{Excerpt, Isolation, Span};
 use crate::edges::kafka::republish::{Outgoing, Published, Publisher};
+use crate::edges::kafka::topics;
 use crate::edges::postgres::redrive::{self, Ending, Run, Source};
 
 /// The header that names a letter, as LEDGER/SOURCE/NUMBER.
@@ -32,6 +33,7 @@ pub struct Redriver<'d> {
     source: Source,
     run: Run,
     publisher: Publisher,
+    kafka: KafkaSettings,
     committed: Excerpt,
     uncommitted: Excerpt,
     /// What every mark of this ledger's letters begins with.
@@ -72,6 +74,7 @@ impl<'d> Redriver<'d> {
             source,
             run,
             publisher,
+            kafka: kafka.clone(),
             committed,
             uncommitted,
             mark,
@@ -127,7 +130,7 @@ impl<'d> Redriver<'d> {
 
     /// Looks for letters in what was committed since an earlier run began.
     fn search(&self, earlier: &Run, ids: &[i64]) -> anyhow::Result<Search> {
-        let (spans, is_complete) = self.visible_since(earlier)?;
+        let (spans, mut is_complete) = self.visible_since(earlier)?;
         let wanted: BTreeSet<i64> = ids.iter().copied().collect();
         let mut found = BTreeSet::new();
         self.committed.read(&spans, &self.desk.context.stop, |record| {
@@ -141,7 +144,27 @@ impl<'d> Redriver<'d> {
                 false => ControlFlow::Continue(()),
             })
         })?;
+        if is_complete && found.len() < wanted.len() {
+            is_complete = self.keeps_every_copy()?;
+        }
         Ok(Search { found, is_complete })
+    }
+
+    /// Whether a copy that was not found was never there: compaction removes one
+    /// once a later record has its key. A topic whose policy this login may not
+    /// see is taken for a compacted one, as `verify` does.
+    fn keeps_every_copy(&self) -> anyhow::Result<bool> {
+        let (console, topic) = (&self.desk.context.console, &self.run.topic);
+        let why = match topics::is_compacted(&self.kafka, topic, console)? {
+            Some(false) => return Ok(true),
+            Some(true) => "is compacted",
+            None => "may be compacted (this login has no right DESCRIBE_CONFIGS on it)",
+        };
+        console.note(format!(
+            "topic {topic} {why}: a letter that is not found may have been published and removed \
+             for a later record with its key"
+        ));
+        Ok(false)
     }
 
     /// What has to be searched, once every transaction in it has ended; false
