@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod letters;
+pub mod position;
 pub mod progress;
 pub mod redrive;
 pub mod restore;
