@@ -26,6 +26,7 @@ fn target() -> Target {
         field: 0,
         column_type: ColumnType::Text { chars_max: None },
         base_type: "text".into(),
+        collation: None,
         nullable: false,
         is_key: true,
     };
@@ -73,7 +74,7 @@ fn pass(
     let mut stored = Spill::new().unwrap();
     rows.iter().for_each(|id| stored.push(id.as_bytes(), []).unwrap());
     let foreign_rows = counts[&0].unknown > 0;
-    let rules = Rules { unique: true, foreign_rows, form: KeyForm::Text };
+    let rules = Rules { unique: true, foreign_rows, form: KeyForm::Text { chars_max: None } };
     let mut table = TableCounts::default();
     for bucket in 0..BUCKETS {
         let sides = (&ids, &stored);
@@ -184,7 +185,7 @@ proptest! {
         unique: bool,
         foreign_rows: bool,
     ) {
-        let rules = Rules { unique, foreign_rows, form: KeyForm::Text };
+        let rules = Rules { unique, foreign_rows, form: KeyForm::Text { chars_max: None } };
         let (mut ids, mut stored) = (Spill::new().unwrap(), Spill::new().unwrap());
         let mut read: BTreeMap<i32, u64> = BTreeMap::new();
         for (offset, (id, partition)) in records.iter().enumerate() {
