@@ -233,6 +233,12 @@ impl Batch {
         self.rows[rows].iter().map(|row| &self.bytes[row.start as usize..row.end as usize])
     }
 
+    /// For each row of a range a number that is the larger the later its record
+    /// came, as the rows themselves are in the order of their keys.
+    pub fn places(&self, rows: Range<usize>) -> impl Iterator<Item = u32> {
+        self.rows[rows].iter().map(|row| row.start)
+    }
+
     /// Whether a row that the server refuses can become a dead letter: its
     /// payload was kept.
     pub fn keeps_payloads(&self) -> bool {

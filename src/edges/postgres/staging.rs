@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use super::failure::{self, Class};
 use super::identifier::literal;
 use super::suspects::{SUSPECTS, put_apart};
-use super::target::{OnDuplicate, Target};
+use super::target::{Column, OnDuplicate, Target};
 use super::transaction::{Begun, Destination, send};
 use crate::engine::batch::{Batch, repeated_id};
 use crate::events::Reject;
@@ -113,16 +113,29 @@ pub async fn put(
 }
 
 fn create_sql(target: &Target) -> String {
-    let column =
-        |column: &super::target::Column| format!("{} {}", column.name.quoted(), column.base_type);
+    let column = |column: &Column| format!("{} {}", column.name.quoted(), staged_type(column));
     let columns: Vec<String> = target.columns.iter().map(column).collect();
     format!(
-        "create temporary table orderctl_stage (orderctl_row int4, {}) on commit drop",
+        "create temporary table orderctl_stage
+             (orderctl_row int4, orderctl_place int8, {}) on commit drop",
         columns.join(", ")
     )
 }
 
-/// Copies the batch's rows into the staging table, numbered. A row whose bytes
+/// The type of a staged column takes anything, but for the id's: it is the
+/// target's own, so that the server cuts, rounds and compares ids there as it
+/// does in the target. What it refuses then the encoder has refused before.
+fn staged_type(column: &Column) -> String {
+    if !column.is_key {
+        return column.base_type.clone();
+    }
+    let collation = column.collation.as_ref().map(|name| format!(" collate {name}"));
+    let modifier = column.column_type.modifier();
+    format!("{}{modifier}{}", column.base_type, collation.unwrap_or_default())
+}
+
+/// Copies the batch's rows into the staging table, numbered in the order of the
+/// batch, and with their place in the order that the records came in. A row whose bytes
 /// the server cannot read (its encoding is not UTF-8, say) is found by halves.
 async fn fill_stage(
     client: &Client,
@@ -158,16 +171,20 @@ async fn copy_range(
     batch: &Batch,
     range: Range<usize>,
 ) -> Result<(), Error> {
-    let sql = format!("copy {STAGE} (orderctl_row, {}) from stdin binary", target.column_list());
+    let columns = target.column_list();
+    let sql = format!("copy {STAGE} (orderctl_row, orderctl_place, {columns}) from stdin binary");
     let statement = client.prepare(&sql).await?;
     let mut sink = Box::pin(client.copy_in::<_, Bytes>(&statement).await?);
     drop(statement);
     let mut number = range.start as i32;
-    let columns = target.column_count + 1;
+    let mut places = batch.places(range.clone());
+    let columns = target.column_count + 2;
     send(&mut sink, batch.encoded(range), |row, piece: &mut BytesMut| {
         piece.put_i16(columns);
         piece.put_i32(4);
         piece.put_i32(number);
+        piece.put_i32(8);
+        piece.put_i64(places.next().map_or(0, i64::from));
         // The row's own count of columns is replaced by the one above.
         piece.put_slice(&row[2..]);
         number += 1;
@@ -185,10 +202,16 @@ async fn move_rows(
     let mut refused = Vec::new();
     let mut duplicates = 0;
     if target.unique_key {
+        let alike = take_alike(client, target, on_duplicate).await?;
         match on_duplicate {
-            OnDuplicate::Reject => refused = take_duplicates(client, target).await?,
-            OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
-            OnDuplicate::Skip => {}
+            OnDuplicate::Reject => {
+                refused = alike;
+                refused.append(&mut take_duplicates(client, target).await?);
+            }
+            OnDuplicate::Update => {
+                duplicates = alike.len() as u64 + count_duplicates(client, target).await?;
+            }
+            OnDuplicate::Skip => duplicates = alike.len() as u64,
         }
     }
     let staged = count(client, STAGE).await?;
@@ -207,7 +230,7 @@ async fn move_rows(
         rows += insert_one_by_one(client, SUSPECTS, &insert(SUSPECTS), &mut refused).await?;
     }
     if on_duplicate == OnDuplicate::Skip {
-        duplicates = staged.saturating_sub(rows + refused.len() as u64);
+        duplicates += staged.saturating_sub(rows + refused.len() as u64);
     }
     Ok(Put { rows, duplicates, refused })
 }
@@ -245,6 +268,30 @@ fn insert_sql(target: &Target, on_duplicate: OnDuplicate, from: &str) -> String 
     )
 }
 
+/// Takes out of the staging table all rows but one of each id. The batch has
+/// passed over ids of the same bytes; but for the server `a` and `a ` may be the
+/// same, or `2` and `2.0`, and it does not update a row twice in one statement.
+async fn take_alike(
+    client: &Client,
+    target: &Target,
+    on_duplicate: OnDuplicate,
+) -> Result<Vec<(usize, Reject)>, Error> {
+    let key = target.key().name.quoted();
+    let kept = match on_duplicate {
+        OnDuplicate::Skip | OnDuplicate::Reject => "min",
+        OnDuplicate::Update => "max",
+    };
+    let sql = format!(
+        "with alike as (
+             select {key} as id, {kept}(orderctl_place) as place from {STAGE}
+             group by {key} having count(*) > 1)
+         delete from {STAGE} s using alike where s.{key} = alike.id and s.orderctl_place <> place
+         returning s.orderctl_row"
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    Ok(repeats(&rows))
+}
+
 /// Takes rows whose id is stored already out of the staging table.
 async fn take_duplicates(client: &Client, target: &Target) -> Result<Vec<(usize, Reject)>, Error> {
     let key = target.key().name.quoted();
@@ -253,7 +300,11 @@ async fn take_duplicates(client: &Client, target: &Target) -> Result<Vec<(usize,
         target.quoted()
     );
     let rows = client.query_typed(&sql, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get::<_, i32>(0) as usize, repeated_id())).collect())
+    Ok(repeats(&rows))
+}
+
+fn repeats(rows: &[Row]) -> Vec<(usize, Reject)> {
+    rows.iter().map(|row| (row.get::<_, i32>(0) as usize, repeated_id())).collect()
 }
 
 async fn count_duplicates(client: &Client, target: &Target) -> Result<u64, Error> {

@@ -1,8 +1,6 @@
 //! Positions that Kafka no longer has.
 
-use std::time::Duration;
-
-use crate::support::{Run, Sandbox, eventually, kafka, order, orders};
+use crate::support::{Run, Sandbox, kafka, order, orders};
 
 /// Ten records stored, ten more published, and of those the first five removed.
 fn with_loss(name: &str) -> Sandbox {
@@ -58,21 +56,13 @@ fn latest_goes_on_with_what_comes_next() {
     assert_eq!(sandbox.count("orders"), 11);
 }
 
-/// Deletes the sandbox's topic, and creates it again.
-fn make_anew(sandbox: Sandbox) -> Sandbox {
-    kafka().delete_topic(&sandbox.topic);
-    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
-    eventually("the topic is gone", Duration::from_secs(30), is_gone);
-    sandbox.with_topic(1)
-}
-
 #[test]
 fn a_topic_made_anew_with_as_many_records_is_noticed_by_its_id() {
     let sandbox = Sandbox::new("anew_same").with_topic(1);
     sandbox.set_up("orders");
     sandbox.publish(&orders("old", 10));
     sandbox.store("orders").finish().success();
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&orders("new", 30));
     let stopped = sandbox.store("orders").finish().code(1);
     for word in ["deleted and created again", "--on-data-loss earliest", "offset 10", "0 to 30"] {
@@ -95,7 +85,7 @@ fn a_topic_made_anew_under_a_running_worker_is_noticed_before_its_first_record_i
     // Stopped, it sees the topic neither go nor come: for the client nothing but
     // the id tells the two apart.
     worker.signal("STOP");
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&orders("new", 30));
     worker.signal("CONT");
     let stopped = worker.finish().code(1);
@@ -111,7 +101,7 @@ fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     let bad = order("");
     sandbox.publish(&[order("1"), bad.clone(), order("2")]);
     sandbox.store("orders").finish().code(3);
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&[order("3"), bad]);
     let stopped = sandbox.store("orders").finish().code(1);
     assert!(stopped.stderr.contains("created again"), "{stopped}");

@@ -1,9 +1,9 @@
 //! Names that no other test uses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{kafka, sql};
+use super::{eventually, kafka, sql};
 
 /// A topic, a group and a schema of a test's own, on the shared stack.
 #[derive(Debug, Clone)]
@@ -32,6 +32,14 @@ impl Sandbox {
     pub fn with_topic(self, partitions: i32) -> Sandbox {
         kafka().create_topic(&self.topic, partitions, &[]);
         self
+    }
+
+    /// Deletes the topic, and creates it again with one partition.
+    pub fn with_topic_anew(self) -> Sandbox {
+        kafka().delete_topic(&self.topic);
+        let is_gone = || kafka().partitions(&self.topic) == 0;
+        eventually("the topic is gone", Duration::from_secs(30), is_gone);
+        self.with_topic(1)
     }
 
     /// A name inside the schema.

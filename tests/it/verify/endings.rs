@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verify;
-use crate::support::{Sandbox, Session, eventually, kafka, order, sql};
+use crate::support::{Sandbox, Session, eventually, order, sql};
 
 #[test]
 fn a_group_that_has_stored_nothing_is_not_taken_for_fine() {
@@ -40,10 +40,7 @@ fn a_topic_that_was_created_again_is_not_taken_for_the_old_one() {
     sandbox.set_up("orders");
     sandbox.publish(&[order("1"), order("2")]);
     sandbox.store("orders").finish().success();
-    kafka().delete_topic(&sandbox.topic);
-    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
-    eventually("the topic is gone", Duration::from_secs(30), is_gone);
-    let sandbox = sandbox.with_topic(1);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&[order("1"), order("2")]);
     let refused = verify(&sandbox, "orders").finish().code(1);
     for word in ["deleted and created again", "--on-data-loss earliest", "--group"] {
