@@ -132,10 +132,16 @@ fn a_signal_while_a_broker_leaves_any_question_open_ends_the_run_in_time() {
 fn a_signal_while_a_broker_is_silent_in_the_middle_of_the_topic_ends_the_run_in_time() {
     let sandbox = Sandbox::new("silent_reading").with_topic(1);
     sandbox.set_up("orders");
-    sandbox.publish(&orders("a", 2_000));
+    sandbox.publish(&orders("a", 1));
+    sandbox.store("orders").finish().success();
+    let questions = bytes_of_a_run(&sandbox);
+    // Each piece is fetched by a request of its own.
+    for piece in 0..80 {
+        sandbox.publish(&orders(&format!("b{piece}-"), 30));
+    }
     sandbox.store("orders").finish().success();
     let bytes = bytes_of_a_run(&sandbox);
-    // Of hundreds of fetches, so that either place is between two of them.
+    assert!(bytes / 2 > questions, "half of {bytes} is beyond the {questions} of the questions");
     for (place, signal) in [(2, "INT"), (3, "TERM")] {
         assert_ends_in_silence_after(bytes * place / 4, signal, &sandbox);
     }
