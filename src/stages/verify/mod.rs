@@ -60,9 +60,8 @@ use crate::edges::postgres::{Identifier, key::KeyForm, runtime};
 use crate::engine::checkpoint::Log;
 use crate::error::Outcome;
 use crate::events::Kind;
-use crate::stages::consume::selection::{
-    KAFKA_TIMEOUT, Selection, find_topic, refuse_own_properties,
-};
+use crate::stages::consume::selection::{Selection, ask_kafka, find_topic, refuse_own_properties};
+use crate::stop::Stop;
 use compare::Rules;
 use findings::{Counts, Findings};
 use manifest::Manifest;
@@ -190,8 +189,8 @@ fn compare_topic(
 ) -> anyhow::Result<Option<Compared>> {
     let topic = &snapshot.plan.owner.topic;
     let partitions = find_topic(kafka, consumer, topic, context)?;
-    let spans = spans(consumer, partitions, snapshot)?;
-    let policy = topics::is_compacted(kafka, topic, &context.console)?;
+    let spans = spans(consumer, partitions, snapshot, &context.stop)?;
+    let policy = topics::is_compacted(kafka, topic, &context.console, &context.stop)?;
     let mut findings = Findings::new(args.show as usize);
     let target = &snapshot.plan.target;
     // A topic whose policy we may not see is taken for a compacted one: a gap in
@@ -234,9 +233,11 @@ fn spans(
     consumer: &Consumer,
     partitions: usize,
     snapshot: &Snapshot,
+    stop: &Stop,
 ) -> anyhow::Result<BTreeMap<i32, Span>> {
     let numbers: Vec<i32> = (0..i32::try_from(partitions)?).collect();
-    let logs = consumer.questions().logs(&numbers, KAFKA_TIMEOUT)?;
+    let questions = consumer.questions();
+    let logs = ask_kafka(stop, |limit| questions.logs(&numbers, limit))?;
     let logs = logs.context("the client was closed")?;
     snapshot.refuse_other_topic(logs.topic_id.as_ref())?;
     let position_of = |number: i32| snapshot.positions.get(&number).map(|one| one.next_offset);

@@ -45,6 +45,9 @@ fn connecting(marked: &Marked) -> Vec<String> {
         format!("consume {place} {source} --until-end"),
         format!("db-setup --schema {} --table-name orders", sandbox.schema),
         format!("produce --num 2 --topic-name {}", sandbox.topic),
+        format!("verify {place} {source}"),
+        format!("dlq list {place}"),
+        format!("dlq redrive {place}"),
     ]
 }
 
@@ -53,9 +56,11 @@ fn storing(marked: &Marked) -> Vec<String> {
     connecting(marked).into_iter().filter(|line| !line.starts_with("produce")).collect()
 }
 
-/// Those of them that need Kafka.
+/// Those of them that need Kafka; verify and redrive only once something was
+/// rejected ([`Marked::reject_one`]).
 fn streaming(marked: &Marked) -> Vec<String> {
-    connecting(marked).into_iter().filter(|line| !line.starts_with("db-setup")).collect()
+    let is_about_tables = |line: &str| line.starts_with("db-setup") || line.starts_with("dlq list");
+    connecting(marked).into_iter().filter(|line| !is_about_tables(line)).collect()
 }
 
 /// Runs a line with everything that the drivers say.
@@ -158,6 +163,7 @@ fn settings_that_are_not_understood_are_not_quoted() {
 #[test]
 fn failing_logins_show_no_secret() {
     let marked = Marked::new("logins");
+    marked.reject_one();
     let wrong = marked.uri().replace(&encoded("postgres"), &encoded("wrong"));
     let sasl = stack().kafka_sasl.to_string();
     for line in storing(&marked) {
@@ -184,6 +190,7 @@ fn failing_logins_show_no_secret() {
 #[test]
 fn failing_handshakes_show_no_secret() {
     let marked = Marked::new("handshakes");
+    marked.reject_one();
     let stranger = Stranger::new(false);
     let ours = marked.uri();
     let address = stack().postgres.to_string();

@@ -156,7 +156,8 @@ impl<'d> Redriver<'d> {
     /// see is taken for a compacted one, as `verify` does.
     fn keeps_every_copy(&self) -> anyhow::Result<bool> {
         let (console, topic) = (&self.desk.context.console, &self.run.topic);
-        let why = match topics::is_compacted(&self.kafka, topic, console)? {
+        let why = match topics::is_compacted(&self.kafka, topic, console, &self.desk.context.stop)?
+        {
             Some(false) => return Ok(true),
             Some(true) => "is compacted",
             None => "may be compacted (this login has no right DESCRIBE_CONFIGS on it)",
