@@ -22,6 +22,8 @@ Examples:
   orderctl db-setup
   orderctl produce --num 100
   orderctl consume --table orders --until-end
+  orderctl verify --table orders                  is each record stored once?
+  orderctl doctor                                 what is wrong with my connections?
   orderctl help consume                           all about one command
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected, 130 interrupted.";

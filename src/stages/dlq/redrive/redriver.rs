@@ -10,6 +10,7 @@ use anyhow::bail;
 use super::super::{Desk, partition_count};
 use super::{IfUnknown, Summary};
 use crate::config::KafkaSettings;
+use crate::console::plural;
 use crate::edges::kafka::excerpt::{Excerpt, Isolation, Span};
 use crate::edges::kafka::republish::{Outgoing, Published, Publisher};
 use crate::edges::postgres::redrive::{self, Ending, Run, Source};
@@ -84,9 +85,9 @@ impl<'d> Redriver<'d> {
         let (source, run) = (self.source, self.run.clone());
         for (earlier, ids) in self.desk.ask(redrive::unsettled(client, ledger, source, &run))? {
             context.console.note(format!(
-                "looking in topic {} for {} letters of a run that did not finish",
+                "looking in topic {} for {} of a run that did not finish",
                 run.topic,
-                ids.len()
+                plural(ids.len() as u64, "letter")
             ));
             let Search { found, is_complete } = self.search(&earlier, &ids)?;
             let others: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();
