@@ -5,6 +5,7 @@
 //! holds the positions, [`transaction`] writes one batch with them, and
 //! [`writer`] does so for ever.
 
+pub mod alike;
 pub mod claimer;
 pub mod column;
 pub mod connect;

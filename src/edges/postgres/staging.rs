@@ -11,8 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error};
 
+use super::alike::{self, ALIKE};
 use super::failure::{self, Class};
 use super::identifier::literal;
 use super::suspects::{SUSPECTS, put_apart};
@@ -75,6 +76,8 @@ pub async fn store(
         return Ok(Staged::PayloadsMissing);
     }
     batch.reject_rows(refused);
+    // Letters are stored into the table in the order of their numbers one day.
+    batch.dead.sort_unstable_by_key(|letter| (letter.partition, letter.offset));
     destination.insert_dead(client, &batch.dead).await?;
     Ok(match client.batch_execute("commit").await {
         Ok(()) => Staged::Stored { rows, duplicates },
@@ -200,23 +203,22 @@ async fn move_rows(
     client: &Client,
 ) -> Result<Put, Error> {
     let mut refused = Vec::new();
-    let mut duplicates = 0;
+    let (mut duplicates, mut repeated) = (0, 0);
     if target.unique_key {
-        let alike = take_alike(client, target, on_duplicate).await?;
+        repeated = alike::put_apart(client, target, on_duplicate).await?;
         match on_duplicate {
-            OnDuplicate::Reject => {
-                refused = alike;
-                refused.append(&mut take_duplicates(client, target).await?);
-            }
-            OnDuplicate::Update => {
-                duplicates = alike.len() as u64 + count_duplicates(client, target).await?;
-            }
-            OnDuplicate::Skip => duplicates = alike.len() as u64,
+            OnDuplicate::Reject => refused = take_duplicates(client, target, STAGE).await?,
+            OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
+            OnDuplicate::Skip => {}
         }
+    }
+    let insert = |from| insert_sql(target, on_duplicate, from);
+    // The values that came last go in last.
+    if repeated > 0 && on_duplicate == OnDuplicate::Update {
+        duplicates += insert_one_by_one(client, ALIKE, &insert(ALIKE), &mut refused).await?;
     }
     let staged = count(client, STAGE).await?;
     let suspects = put_apart(client, target).await?;
-    let insert = |from| insert_sql(target, on_duplicate, from);
     client.batch_execute("savepoint orderctl").await?;
     let mut rows = match insert_all(client, &insert(STAGE)).await {
         Ok(rows) => rows,
@@ -229,8 +231,14 @@ async fn move_rows(
     if suspects > 0 {
         rows += insert_one_by_one(client, SUSPECTS, &insert(SUSPECTS), &mut refused).await?;
     }
+    if repeated > 0 && on_duplicate != OnDuplicate::Update {
+        if on_duplicate == OnDuplicate::Reject {
+            refused.append(&mut take_duplicates(client, target, ALIKE).await?);
+        }
+        rows += insert_one_by_one(client, ALIKE, &insert(ALIKE), &mut refused).await?;
+    }
     if on_duplicate == OnDuplicate::Skip {
-        duplicates += staged.saturating_sub(rows + refused.len() as u64);
+        duplicates = (staged + repeated).saturating_sub(rows + refused.len() as u64);
     }
     Ok(Put { rows, duplicates, refused })
 }
@@ -268,43 +276,19 @@ fn insert_sql(target: &Target, on_duplicate: OnDuplicate, from: &str) -> String 
     )
 }
 
-/// Takes out of the staging table all rows but one of each id. The batch has
-/// passed over ids of the same bytes; but for the server `a` and `a ` may be the
-/// same, or `2` and `2.0`, and it does not update a row twice in one statement.
-async fn take_alike(
+/// Takes rows whose id is stored already out of the staging table.
+async fn take_duplicates(
     client: &Client,
     target: &Target,
-    on_duplicate: OnDuplicate,
+    from: &str,
 ) -> Result<Vec<(usize, Reject)>, Error> {
     let key = target.key().name.quoted();
-    let kept = match on_duplicate {
-        OnDuplicate::Skip | OnDuplicate::Reject => "min",
-        OnDuplicate::Update => "max",
-    };
     let sql = format!(
-        "with alike as (
-             select {key} as id, {kept}(orderctl_place) as place from {STAGE}
-             group by {key} having count(*) > 1)
-         delete from {STAGE} s using alike where s.{key} = alike.id and s.orderctl_place <> place
-         returning s.orderctl_row"
-    );
-    let rows = client.query_typed(&sql, &[]).await?;
-    Ok(repeats(&rows))
-}
-
-/// Takes rows whose id is stored already out of the staging table.
-async fn take_duplicates(client: &Client, target: &Target) -> Result<Vec<(usize, Reject)>, Error> {
-    let key = target.key().name.quoted();
-    let sql = format!(
-        "delete from {STAGE} s using {} t where t.{key} = s.{key} returning s.orderctl_row",
+        "delete from {from} s using {} t where t.{key} = s.{key} returning s.orderctl_row",
         target.quoted()
     );
     let rows = client.query_typed(&sql, &[]).await?;
-    Ok(repeats(&rows))
-}
-
-fn repeats(rows: &[Row]) -> Vec<(usize, Reject)> {
-    rows.iter().map(|row| (row.get::<_, i32>(0) as usize, repeated_id())).collect()
+    Ok(rows.iter().map(|row| (row.get::<_, i32>(0) as usize, repeated_id())).collect())
 }
 
 async fn count_duplicates(client: &Client, target: &Target) -> Result<u64, Error> {
@@ -312,7 +296,7 @@ async fn count_duplicates(client: &Client, target: &Target) -> Result<u64, Error
     count(client, &format!("{STAGE} s join {} t on t.{key} = s.{key}", target.quoted())).await
 }
 
-async fn count(client: &Client, from: &str) -> Result<u64, Error> {
+pub(super) async fn count(client: &Client, from: &str) -> Result<u64, Error> {
     let row = client.query_typed_one(&format!("select count(*) from {from}"), &[]).await?;
     Ok(row.get::<_, i64>(0) as u64)
 }

@@ -109,6 +109,33 @@ fn padded_ids_of_a_char_column_are_duplicates() {
     assert_eq!(sandbox.column("orders", "order_id::text"), ["a", "long id"]);
 }
 
+#[test]
+fn a_record_is_no_duplicate_of_one_that_the_server_refuses() {
+    let with = |id: &str, name: &str, city: &str| {
+        let mut order = order_with(id, "/customer/address/city", city);
+        order["product_name"] = name.into();
+        order
+    };
+    let (good, bad) = ("Springfield", "Nowhere");
+    for (policy, refused) in [("skip", vec![0, 3]), ("update", vec![3]), ("reject", vec![0, 3])] {
+        let sandbox = Sandbox::new("refused_first").with_topic(1);
+        sandbox.set_up("orders");
+        let table = sandbox.table("orders");
+        sql(&format!("alter table {table} add constraint known check (city <> 'Nowhere')"));
+        let a_comes_first = if policy == "update" { good } else { bad };
+        sandbox.publish(&[
+            with("a", "a1", a_comes_first),
+            with("a", "a2", good),
+            with("b", "b1", good),
+            with("b", "b2", bad),
+        ]);
+        let run = sandbox.store("orders").args(["--on-duplicate", policy]).finish().code(3);
+        assert_eq!(sandbox.column("orders", "product_name"), ["a2", "b1"], "{policy} {run}");
+        let offsets: Vec<i64> = sandbox.dead().iter().map(|letter| letter.offset).collect();
+        assert_eq!(offsets, refused, "{policy}");
+    }
+}
+
 /// Two ids, each in two spellings of which either comes first once, in one batch;
 /// then the first one again, in a later run. For the type of the column both
 /// spellings are the same id.
