@@ -39,6 +39,16 @@ fn push_escape(safe: &mut String, character: char) {
     safe.push_str(&format!("\\u{:04x}", u32::from(character)));
 }
 
+/// A number with its unit: `1 day`, `2 days`, `2 batches`.
+pub fn plural(number: u64, unit: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if unit.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{number} {unit}{ending}")
+}
+
 /// The form of results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum OutputFormat {
@@ -178,6 +188,13 @@ mod tests {
             "a\\u001b[31m\\u009bb\\u202ec\\u000dd"
         );
         assert_eq!(escaped("Zürich\t東京\n"), "Zürich\t東京\n");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let counts = [0, 1, 2].map(|number| plural(number, "batch"));
+        assert_eq!(counts, ["0 batches", "1 batch", "2 batches"]);
+        assert_eq!((plural(1, "day"), plural(21, "day")), ("1 day".into(), "21 days".into()));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! `dlq`: what was rejected, why, and again after the cure, each letter once.
 
+mod accounted;
 mod foreign;
 mod killed;
 mod ledger;

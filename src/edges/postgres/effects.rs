@@ -133,8 +133,8 @@ pub async fn letters(
 
 /// Whether a dead letter's record was stored into the table later, by `dlq
 /// redrive --to table`, as SQL over `dead_letter`: then its id must be among the
-/// table's like any other.
-const IS_STORED_AFTER_ALL: &str = "state = 'stored'";
+/// table's like any other, also when the letter was purged since.
+const IS_STORED_AFTER_ALL: &str = "coalesce(purged_from, state) = 'stored'";
 
 /// Gives the id of every row of the table to `take`, in the bytes of the
 /// column's `send` function; none where it is null.

@@ -3,7 +3,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
 use super::ledger::Ledger;
@@ -92,18 +92,68 @@ pub async fn missing_rights(client: &Client, found: &Found) -> Result<Vec<String
     Ok(row.get(0))
 }
 
-/// What the role lacks in the ledger, as `select on ledger_position`.
+/// The rights on the ledger's tables without which `consume` does not start.
+const CONSUME_RIGHTS: [&str; 9] = [
+    "select on ledger_position",
+    "insert on ledger_position",
+    "update on ledger_position",
+    "select on dead_letter",
+    "insert on dead_letter",
+    "update on dead_letter",
+    "select on ledger_table",
+    "insert on ledger_table",
+    "update on ledger_table",
+];
+
+/// Those that `dlq redrive` needs beside them.
+const REDRIVE_RIGHTS: [&str; 9] = [
+    "select on ledger_identity",
+    "select on redrive",
+    "insert on redrive",
+    "select on redrive_owner",
+    "insert on redrive_owner",
+    "update on redrive_owner",
+    "select on foreign_letter",
+    "insert on foreign_letter",
+    "update on foreign_letter",
+];
+
+/// What the role lacks in the ledger, each as `select on ledger_position`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRights {
+    /// Of what `consume` needs.
+    pub consume: Vec<String>,
+    /// Of what `dlq redrive` needs beside that.
+    pub redrive: Vec<String>,
+}
+
+/// What the role lacks in the ledger; nothing on a table that is not there.
 ///
 /// # Errors
 /// Whatever the server says.
-pub async fn missing_ledger_rights(client: &Client, ledger: &Ledger) -> Result<Vec<String>, Error> {
-    let sql = "select coalesce(array_agg(p || ' on ' || c.relname order by c.relname, p), '{}')
-        from pg_catalog.pg_class c
-        join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = $1
-        cross join unnest(array['select', 'insert', 'update']) as p
-        where c.relname in ('ledger_position', 'dead_letter', 'ledger_table')
-            and not pg_catalog.has_table_privilege(c.oid, p)";
+pub async fn missing_ledger_rights(
+    client: &Client,
+    ledger: &Ledger,
+) -> Result<MissingRights, Error> {
+    Ok(MissingRights {
+        consume: missing_of(client, ledger, &CONSUME_RIGHTS).await?,
+        redrive: missing_of(client, ledger, &REDRIVE_RIGHTS).await?,
+    })
+}
+
+async fn missing_of(
+    client: &Client,
+    ledger: &Ledger,
+    rights: &[&str],
+) -> Result<Vec<String>, Error> {
+    let sql = "select coalesce(array_agg(n.right_on order by n.place), '{}')
+        from unnest($2::text[]) with ordinality as n (right_on, place)
+        join pg_catalog.pg_class c on c.relname = split_part(n.right_on, ' on ', 2)
+        join pg_catalog.pg_namespace s on s.oid = c.relnamespace and s.nspname = $1
+        where not pg_catalog.has_table_privilege(c.oid, split_part(n.right_on, ' on ', 1))";
     let schema = ledger.schema.as_str();
-    let row = client.query_typed_one(sql, &[(&schema, Type::TEXT)]).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&schema, Type::TEXT), (&rights, Type::TEXT_ARRAY)];
+    let row = client.query_typed_one(sql, &parameters).await?;
     Ok(row.get(0))
 }

@@ -1,6 +1,8 @@
 //! Dead letters as the ledger keeps them: chosen by filters, counted, read,
 //! purged.
 
+use std::str::FromStr;
+
 use anyhow::anyhow;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -12,17 +14,17 @@ use super::ledger::{self, Ledger};
 use super::setup;
 
 /// What became of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum State {
-    /// Nothing yet.
+    /// Nothing came of it yet
     Open,
-    /// A redrive took it, and whether it was published is to be found out.
+    /// A redrive took it, and whether it was published is to be found out
     Redriving,
-    /// Published to its topic again.
+    /// Published to its topic again
     Redriven,
-    /// In its table after all.
+    /// In its table after all
     Stored,
-    /// Given up, its contents removed.
+    /// Its contents were removed
     Purged,
 }
 
@@ -30,6 +32,9 @@ impl State {
     /// All states, in the order that a letter may go through them.
     pub const ALL: [State; 5] =
         [State::Open, State::Redriving, State::Redriven, State::Stored, State::Purged];
+
+    /// The states of letters that a redrive still has to move.
+    pub const UNFINISHED: [State; 2] = [State::Open, State::Redriving];
 
     /// Its name in the ledger and on the command line.
     pub fn name(self) -> &'static str {
@@ -41,6 +46,24 @@ impl State {
             State::Purged => "purged",
         }
     }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<State, String> {
+        State::ALL.into_iter().find(|state| state.name() == text).ok_or_else(|| {
+            format!(
+                "a dead letter is in a state that this program does not know, {text}: use the \
+                newer one that wrote it"
+            )
+        })
+    }
+}
+
+/// The state in a column of a row.
+pub(super) fn state(row: &Row, column: usize) -> anyhow::Result<State> {
+    row.get::<_, &str>(column).parse().map_err(anyhow::Error::msg)
 }
 
 /// Which dead letters are meant; what is none does not narrow them.
@@ -131,8 +154,8 @@ pub struct Letter {
     pub table: String,
     /// When it was rejected, RFC 3339 in UTC.
     pub rejected_at: String,
-    /// What became of it, by its name.
-    pub state: String,
+    /// What became of it.
+    pub state: State,
     /// Since when, RFC 3339 in UTC; none while it is open.
     pub state_at: Option<String>,
 }
@@ -143,8 +166,8 @@ const COLUMNS: &str = "id, group_name, topic, partition, \"offset\",
     to_char(rejected_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), state,
     to_char(state_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
 
-fn letter(row: &Row) -> Letter {
-    Letter {
+fn letter(row: &Row) -> anyhow::Result<Letter> {
+    Ok(Letter {
         id: row.get(0),
         group: row.get(1),
         topic: row.get(2),
@@ -158,9 +181,9 @@ fn letter(row: &Row) -> Letter {
         schema: row.get(10),
         table: row.get(11),
         rejected_at: row.get(12),
-        state: row.get(13),
+        state: state(row, 13)?,
         state_at: row.get(14),
-    }
+    })
 }
 
 /// Finds the ledger that serves a table, or the tables of a schema, as
@@ -199,7 +222,7 @@ async fn current_schema(client: &Client) -> anyhow::Result<Identifier> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Letters in each state, whatever states the filter names.
-    pub states: Vec<(String, u64)>,
+    pub states: Vec<(State, u64)>,
     /// Letters of each field and reason, most frequent first.
     pub reasons: Vec<(String, String, u64)>,
     /// Letters that are of a reason beyond those.
@@ -228,8 +251,8 @@ pub async fn counts(
     let (told, others) = rows.split_at(reasons_max.min(rows.len()));
     Ok(Counts {
         states: (states.map_err(|error| refused(&error, ledger))?.iter())
-            .map(|row| (row.get(0), number(row, 1)))
-            .collect(),
+            .map(|row| Ok((state(row, 0)?, number(row, 1))))
+            .collect::<anyhow::Result<_>>()?,
         reasons: told.iter().map(|row| (row.get(0), row.get(1), number(row, 2))).collect(),
         other_reasons: others.iter().map(|row| number(row, 2)).sum(),
     })
@@ -250,7 +273,7 @@ pub async fn select(
         ledger.table("dead_letter")
     );
     let rows = filter.query(client, &sql, Some(i64::from(limit))).await;
-    Ok(rows.map_err(|error| refused(&error, ledger))?.iter().map(letter).collect())
+    rows.map_err(|error| refused(&error, ledger))?.iter().map(letter).collect()
 }
 
 /// A letter that was chosen, with what is needed to handle it in portions.
@@ -264,8 +287,8 @@ pub struct Chosen {
     pub table: (String, String),
     /// Bytes of key and payload.
     pub bytes: u64,
-    /// Its state by name.
-    pub state: String,
+    /// What became of it.
+    pub state: State,
 }
 
 /// Every letter that a filter finds, by number.
@@ -284,14 +307,16 @@ pub async fn choose(
         ledger.table("dead_letter")
     );
     let rows = filter.query(client, &sql, None).await.map_err(|error| refused(&error, ledger))?;
-    let chosen = |row: &Row| Chosen {
-        id: row.get(0),
-        topic: row.get(1),
-        table: (row.get(2), row.get(3)),
-        bytes: row.get::<_, i64>(4) as u64,
-        state: row.get(5),
+    let chosen = |row: &Row| {
+        Ok(Chosen {
+            id: row.get(0),
+            topic: row.get(1),
+            table: (row.get(2), row.get(3)),
+            bytes: row.get::<_, i64>(4) as u64,
+            state: state(row, 5)?,
+        })
     };
-    Ok(rows.iter().map(chosen).collect())
+    rows.iter().map(chosen).collect()
 }
 
 /// Letters with their payloads, by number; those that are not there are left
@@ -310,11 +335,12 @@ pub async fn load(
     );
     let rows = client.query_typed(&sql, &[(&ids, Type::INT8_ARRAY)]).await;
     let rows = rows.map_err(|error| refused(&error, ledger))?;
-    Ok(rows.iter().map(|row| (letter(row), row.get(15))).collect())
+    rows.iter().map(|row| Ok((letter(row)?, row.get(15)))).collect()
 }
 
 /// Removes the contents of the letters that a filter finds, up to a number; how
-/// many. The rows stay, as `purged`, so that the records remain accounted for.
+/// many. The rows stay, as `purged`, so that the records remain accounted for,
+/// with the state before: the record of one that was stored is in its table.
 ///
 /// # Errors
 /// Whatever the server says; nothing is purged then.
@@ -325,8 +351,8 @@ pub async fn purge(
     id_max: i64,
 ) -> anyhow::Result<u64> {
     let sql = format!(
-        "update {} set state = 'purged', state_at = now(), redrive_id = null,
-             key = null, payload = null, field = '', reason = ''
+        "update {} set state = 'purged', purged_from = state, state_at = now(),
+             redrive_id = null, key = null, payload = null, field = '', reason = ''
          {WHERE} and id <= $10 returning id",
         ledger.table("dead_letter")
     );
@@ -350,4 +376,23 @@ pub(super) fn refused(error: &Error, ledger: &Ledger) -> anyhow::Error {
 /// What the server, or the connection, says.
 fn plain(error: &Error) -> anyhow::Error {
     anyhow!("the database refuses: {}", describe(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_name_in_the_ledger_and_on_the_command_line() {
+        assert_eq!(State::value_variants(), State::ALL);
+        for state in State::ALL {
+            assert_eq!(state.name().parse(), Ok(state));
+            assert_eq!(state.to_possible_value().unwrap().get_name(), state.name());
+        }
+        for wrong in ["", "Open", "lost"] {
+            assert!(wrong.parse::<State>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::ledger::Ledger;
-use super::letters::refused;
+use super::letters::{State, refused, state};
 use crate::engine::checkpoint::TopicId;
 
 /// Whose letters: the ledger's own, or those of a topic that others write.
@@ -290,7 +290,7 @@ pub async fn look_up(
     cluster: &str,
     topic: &str,
     places: &[Place],
-) -> anyhow::Result<Vec<Option<(i64, String)>>> {
+) -> anyhow::Result<Vec<Option<(i64, State)>>> {
     let sql = format!(
         "select l.id, l.state from unnest($3::int4[], $4::int8[], $5::int8[]) with ordinality
              as p (partition, \"offset\", record_time_ms, place)
@@ -301,8 +301,11 @@ pub async fn look_up(
     );
     let lists = Lists::of(places);
     let rows = client.query_typed(&sql, &lists.parameters(&cluster, &topic)).await;
-    let known = |row: &Row| row.get::<_, Option<i64>>(0).map(|id| (id, row.get(1)));
-    Ok(rows.map_err(|error| refused(&error, ledger))?.iter().map(known).collect())
+    let known = |row: &Row| match row.get::<_, Option<i64>>(0) {
+        Some(id) => Ok(Some((id, state(row, 1)?))),
+        None => Ok(None),
+    };
+    rows.map_err(|error| refused(&error, ledger))?.iter().map(known).collect()
 }
 
 /// Places as the server takes them: a list for each column.

@@ -11,6 +11,7 @@ use super::encode;
 use super::failure::describe;
 use super::identifier::Identifier;
 use super::ledger::Ledger;
+use super::letters::State;
 use super::staging;
 use super::target::{self, OnDuplicate, Target};
 use super::transaction::storable;
@@ -27,6 +28,8 @@ pub struct Restored {
     pub duplicates: u64,
     /// Letters that are still refused; they have the new reason.
     pub rejected: u64,
+    /// Letters that another run, or a purge, was done with before.
+    pub done_before: u64,
 }
 
 /// The table that letters were on their way to, as it is today.
@@ -92,6 +95,10 @@ async fn try_restore(
     );
     let rows = client.query_typed(&sql, &[(&ids, Type::INT8_ARRAY)]).await?;
     let letters: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let done_before = match letters.len() < ids.len() {
+        true => count_done(client, ledger, ids).await?,
+        false => 0,
+    };
     let mut batch = Batch::new(0);
     for (number, row) in rows.iter().enumerate() {
         // The letter's place in the list stands for its offset.
@@ -114,7 +121,21 @@ async fn try_restore(
         letters.iter().copied().filter(|id| !rejected.contains_key(id)).collect();
     mark(client, ledger, &stored, &rejected).await?;
     client.batch_execute("commit").await?;
-    Ok(Restored { stored: stored.len() as u64, duplicates, rejected: rejected.len() as u64 })
+    let (stored, rejected) = (stored.len() as u64, rejected.len() as u64);
+    Ok(Restored { stored, duplicates, rejected, done_before })
+}
+
+/// How many of these letters nothing is left to do with.
+async fn count_done(client: &Client, ledger: &Ledger, ids: &[i64]) -> Result<u64, Error> {
+    let unfinished = State::UNFINISHED.map(State::name);
+    let sql = format!(
+        "select count(*) from {} where id = any($1) and state <> all($2)",
+        ledger.table("dead_letter")
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&ids, Type::INT8_ARRAY), (&unfinished.as_slice(), Type::TEXT_ARRAY)];
+    let row = client.query_typed_one(&sql, &parameters).await?;
+    Ok(row.get::<_, i64>(0) as u64)
 }
 
 fn push(batch: &mut Batch, target: &Target, raw: &Raw<'_>) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::config::duration;
-use crate::console::Console;
+use crate::console::{Console, plural};
 use crate::edges::postgres::claimer::OnDataLoss;
 use crate::edges::postgres::ledger::Owner;
 use crate::edges::postgres::{Identifier, OnDuplicate};
@@ -196,7 +196,7 @@ impl Display<'_> {
             Progress::Totals(totals, lag) => self.show_totals(totals, lag),
             Progress::Assigned(partitions) => {
                 let fields = json!({ "partitions": partitions });
-                let text = format!("{} partitions assigned", partitions.len());
+                let text = format!("{} assigned", plural(partitions.len() as u64, "partition"));
                 self.say(Level::Debug, &text, &fields);
             }
             Progress::Waiting(why, cause) => {

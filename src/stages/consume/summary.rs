@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::selection::Plan;
+use crate::console::plural;
 use crate::engine::run::Totals;
 
 /// The counts of a run, as printed at its end.
@@ -68,8 +69,10 @@ impl fmt::Display for Summary {
         writeln!(f, "rejected    {}", self.rejected)?;
         write!(
             f,
-            "{} batches in {:.1} s, {:.0} rows/s",
-            self.batches, self.seconds, self.rows_per_second
+            "{} in {:.1} s, {:.0} rows/s",
+            plural(self.batches, "batch"),
+            self.seconds,
+            self.rows_per_second
         )
     }
 }

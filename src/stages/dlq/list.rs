@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::{Desk, Where, foreign, look_at, text};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
+use crate::console::plural;
 use crate::edges::postgres::letters::{self, Counts, Letter, State};
 use crate::error::{Outcome, Usage};
 
@@ -46,32 +49,29 @@ pub struct Args {
 }
 
 /// A state, or any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum StateChoice {
-    /// Nothing came of it yet
-    Open,
-    /// A redrive took it, and whether it was published is to be found out
-    Redriving,
-    /// Published to its topic again
-    Redriven,
-    /// In its table after all
-    Stored,
-    /// Given up, its contents removed
-    Purged,
-    /// Any
+#[derive(Debug, Clone, Copy)]
+enum StateChoice {
+    One(State),
     All,
 }
 
-impl StateChoice {
-    /// The states meant.
-    pub fn states(self) -> Vec<State> {
+impl ValueEnum for StateChoice {
+    fn value_variants<'a>() -> &'a [StateChoice] {
+        use StateChoice::{All, One};
+        &[
+            One(State::Open),
+            One(State::Redriving),
+            One(State::Redriven),
+            One(State::Stored),
+            One(State::Purged),
+            All,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
-            StateChoice::Open => vec![State::Open],
-            StateChoice::Redriving => vec![State::Redriving],
-            StateChoice::Redriven => vec![State::Redriven],
-            StateChoice::Stored => vec![State::Stored],
-            StateChoice::Purged => vec![State::Purged],
-            StateChoice::All => State::ALL.to_vec(),
+            StateChoice::One(state) => state.to_possible_value(),
+            StateChoice::All => Some(PossibleValue::new("all").help("Any")),
         }
     }
 }
@@ -81,7 +81,7 @@ struct Listed {
     /// Letters that were found, shown or not.
     total: u64,
     /// Letters in each state under the same filters.
-    states: BTreeMap<String, u64>,
+    states: BTreeMap<&'static str, u64>,
     reasons: Vec<Reason>,
     other_reasons: u64,
     letters: Vec<Shown>,
@@ -105,7 +105,7 @@ struct Shown {
     key: Option<String>,
     field: String,
     reason: String,
-    state: Option<String>,
+    state: Option<&'static str>,
     group: Option<String>,
     table: Option<String>,
     payload_bytes: Option<u64>,
@@ -122,7 +122,7 @@ impl From<Letter> for Shown {
             key: letter.key.as_deref().map(text::key),
             field: letter.field,
             reason: letter.reason,
-            state: Some(letter.state),
+            state: Some(letter.state.name()),
             group: Some(letter.group),
             table: Some(format!("{}.{}", letter.schema, letter.table)),
             payload_bytes: letter.payload_bytes.map(|bytes| bytes.unsigned_abs().into()),
@@ -146,14 +146,14 @@ impl Shown {
             self.key.as_deref().map_or_else(|| "-".into(), |key| text::short(key, KEY_CHARS)),
             text::short(&self.field, KEY_CHARS),
             text::short(&self.reason, REASON_CHARS),
-            or_dash(self.state.as_deref()),
+            or_dash(self.state),
         ]
     }
 }
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} dead letters", self.total)?;
+        f.write_str(&plural(self.total, "dead letter"))?;
         let states: Vec<String> =
             self.states.iter().map(|(state, count)| format!("{state} {count}")).collect();
         if !states.is_empty() {
@@ -200,15 +200,18 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 fn of_ledger(args: &Args, context: &Context) -> anyhow::Result<Listed> {
     let desk = Desk::open(context, &args.which)?;
     let mut filter = args.which.filter();
-    filter.states =
-        args.state.map_or_else(|| vec![State::Open, State::Redriving], StateChoice::states);
+    filter.states = match args.state {
+        None => State::UNFINISHED.to_vec(),
+        Some(StateChoice::One(state)) => vec![state],
+        Some(StateChoice::All) => State::ALL.to_vec(),
+    };
     let (client, ledger) = (&desk.client, &desk.ledger);
     let Counts { states, reasons, other_reasons } =
         desk.ask(letters::counts(client, ledger, &filter, REASONS_MAX))?;
     let shown = desk.ask(letters::select(client, ledger, &filter, args.limit))?;
     Ok(Listed {
         total: reasons.iter().map(|(_, _, count)| count).sum::<u64>() + other_reasons,
-        states: states.into_iter().collect(),
+        states: states.into_iter().map(|(state, count)| (state.name(), count)).collect(),
         reasons: (reasons.into_iter())
             .map(|(field, reason, count)| Reason { field, reason, count })
             .collect(),

@@ -40,7 +40,9 @@ Examples:
   orderctl dlq list --topic orders.DLT            a topic of Kafka Connect or Spring
 
 Letters are rows of orderctl.dead_letter. A redrive that is run twice, or killed
-at any moment and run again, moves nothing twice.")]
+at any moment and run again, moves nothing twice.
+--topic reads a dead-letter topic that others write, instead of the ledger;
+--topic-name narrows letters to those of records that came from that topic.")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,

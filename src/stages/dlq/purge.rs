@@ -6,10 +6,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::{Desk, Name, Where, numbers};
 use crate::cli::Context;
+use crate::console::plural;
 use crate::edges::postgres::letters::{self, State};
 use crate::error::{Outcome, Usage};
 
@@ -40,9 +43,9 @@ pub struct Args {
     #[arg(long)]
     open: bool,
 
-    /// In this state only
-    #[arg(long, value_enum, value_name = "STATE")]
-    state: Option<StateChoice>,
+    /// In this state only; open needs --open too
+    #[arg(long, value_name = "STATE", value_parser = purgeable())]
+    state: Option<State>,
 
     /// Do not ask
     #[arg(long, short)]
@@ -52,15 +55,13 @@ pub struct Args {
     which: Where,
 }
 
-/// States that can be purged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum StateChoice {
-    /// Nothing came of it yet; needs --open
-    Open,
-    /// Published to its topic again
-    Redriven,
-    /// In its table after all
-    Stored,
+/// The states of letters that can be purged; open ones only when told so.
+const PURGEABLE: [State; 3] = [State::Open, State::Redriven, State::Stored];
+
+/// Takes the name of one of them.
+fn purgeable() -> impl TypedValueParser<Value = State> {
+    let values = PURGEABLE.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<State>())
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +75,7 @@ struct Purged {
 
 impl fmt::Display for Purged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "purged {} dead letters", self.purged)?;
+        write!(f, "purged {}", plural(self.purged, "dead letter"))?;
         if self.left_open > 0 {
             write!(f, "; left {} that are open (--open purges them too)", self.left_open)?;
         }
@@ -102,7 +103,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         )
         .into());
     }
-    if args.state == Some(StateChoice::Open) && !args.open {
+    if args.state == Some(State::Open) && !args.open {
         return Err(Usage("open letters are lost when they are purged: add --open".into()).into());
     }
     let desk = Desk::open(context, &args.which)?;
@@ -115,7 +116,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     filter.states = vec![State::Open, State::Redriving, State::Redriven, State::Stored];
     let chosen = desk.ask(letters::choose(&desk.client, &desk.ledger, &filter))?;
     filter.states = states(args);
-    let count = |state: State| chosen.iter().filter(|one| one.state == state.name()).count() as u64;
+    let count = |state: State| chosen.iter().filter(|one| one.state == state).count() as u64;
     let purged: u64 = filter.states.iter().map(|state| count(*state)).sum();
     // Who names a state does not want to hear of the others.
     let left = |state| if args.state.is_some() { 0 } else { count(state) };
@@ -135,10 +136,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 
 fn states(args: &Args) -> Vec<State> {
     match args.state {
-        Some(StateChoice::Open) => vec![State::Open],
-        Some(StateChoice::Redriven) => vec![State::Redriven],
-        Some(StateChoice::Stored) => vec![State::Stored],
-        None if args.open => vec![State::Open, State::Redriven, State::Stored],
+        Some(state) => vec![state],
+        None if args.open => PURGEABLE.to_vec(),
         None => vec![State::Redriven, State::Stored],
     }
 }
@@ -148,13 +147,14 @@ fn agreed(args: &Args, count: u64, context: &Context) -> anyhow::Result<bool> {
     if args.yes {
         return Ok(true);
     }
+    let letters = plural(count, "dead letter");
     if !std::io::stdin().is_terminal() {
         return Err(Usage(format!(
-            "{count} dead letters would be purged: nobody can be asked here, so add --yes"
+            "{letters} would be purged: nobody can be asked here, so add --yes"
         ))
         .into());
     }
-    write!(std::io::stderr(), "purge {count} dead letters? [y/N] ").context("cannot ask")?;
+    write!(std::io::stderr(), "purge {letters}? [y/N] ").context("cannot ask")?;
     // On a thread of its own: reading a line cannot be broken off by a stop.
     let (reader, answers) = mpsc::channel();
     std::thread::spawn(move || {

@@ -12,7 +12,7 @@ use super::{Desk, Name, Where, foreign, look_at, numbers, places, text};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::console::escaped;
-use crate::edges::postgres::letters::{self, Filter, Letter};
+use crate::edges::postgres::letters::{self, Filter, Letter, State};
 use crate::error::Outcome;
 
 /// Arguments of `dlq show`.
@@ -97,7 +97,9 @@ impl fmt::Display for Shown {
         write!(f, "{}\n\n", text::columns(&rows))?;
         match (&self.bytes, self.facts.get("state").and_then(|state| state.as_str())) {
             (Some(bytes), _) => f.write_str(&text::payload(bytes)),
-            (None, Some("purged")) => f.write_str("(the contents were purged)"),
+            (None, Some(state)) if state == State::Purged.name() => {
+                f.write_str("(the contents were purged)")
+            }
             (None, _) => f.write_str("(no payload: a tombstone)"),
         }
     }
@@ -138,7 +140,7 @@ fn of_ledger(args: &Args, context: &Context) -> anyhow::Result<Shown> {
 fn facts(letter: Letter) -> Vec<(&'static str, serde_json::Value)> {
     vec![
         ("id", letter.id.into()),
-        ("state", letter.state.into()),
+        ("state", letter.state.name().into()),
         ("state_at", letter.state_at.into()),
         ("rejected_at", letter.rejected_at.into()),
         ("field", letter.field.into()),

@@ -225,11 +225,6 @@ pub fn grade_expiry(days_left: i64) -> Status {
     }
 }
 
-/// `1 day`, `2 days`.
-pub fn plural(number: i64, unit: &str) -> String {
-    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

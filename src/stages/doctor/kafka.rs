@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::finding::{Check, Sheet, plural};
+use super::finding::{Check, Sheet};
 use super::link::{Cures, LIMIT, blocking, is_local, note_handshake, obstacle, reach};
 use crate::cli::Context;
 use crate::config::KafkaSettings;
+use crate::console::plural;
 use crate::edges::handshake::{Opening, shake_hands};
 use crate::edges::kafka::client::{self, Cluster};
 use crate::edges::trust::{self, Trust};
@@ -172,7 +173,7 @@ async fn note_cluster(
     sheet.ok(Check::Login, "", login(settings));
     let checks = cluster.brokers.iter().map(|broker| obstacle(broker, "the broker"));
     let obstacles: Vec<String> = join_all(checks).await.into_iter().flatten().collect();
-    let brokers = plural(cluster.brokers.len() as i64, "broker");
+    let brokers = plural(cluster.brokers.len() as u64, "broker");
     if obstacles.is_empty() {
         sheet.ok(Check::Cluster, "", format!("{brokers}: {}", cluster.brokers.join(", ")));
         return Some(cluster);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::finding::{Check, Sheet, Status, grade_expiry, plural};
+use super::finding::{Check, Sheet, Status, grade_expiry};
 use super::hints::Provider;
+use crate::console::plural;
 use crate::edges::handshake::{Distrust, NoHandshake, Shown, split_address};
 use crate::edges::trust::Trust;
 
@@ -152,7 +153,7 @@ fn note_expiry(sheet: &mut Sheet, address: &str, shown: &Shown, is_checked: bool
             address,
             format!(
                 "{protocol}; certificate by {issuer}, {trusted}, {} left",
-                plural(*days_left, "day")
+                plural(days_left.unsigned_abs(), "day")
             ),
         ),
         _ => sheet.warning(

@@ -152,14 +152,14 @@ async fn note_ledger(
     let (missing, version) =
         tokio::join!(inspect::missing_ledger_rights(client, &ledger), ledger.version(client));
     let schema = &ledger.schema;
+    let cure = format!(
+        "its owner can `grant select, insert, update on all tables in schema {} to …`",
+        schema.quoted()
+    );
     match (missing, version) {
-        (Ok(missing), _) if !missing.is_empty() => {
-            let text = format!(
-                "in schema {schema} the role lacks {}: its owner can `grant select, insert, update \
-                 on all tables in schema {} to …`",
-                missing.join(", "),
-                schema.quoted()
-            );
+        (Ok(missing), _) if !missing.consume.is_empty() => {
+            let lacks = missing.consume.join(", ");
+            let text = format!("in schema {schema} the role lacks {lacks}: {cure}");
             sheet.failed(Check::Ledger, &name, text);
         }
         (Err(error), _) | (_, Err(error)) => {
@@ -167,7 +167,16 @@ async fn note_ledger(
                 format!("the ledger in schema {schema} cannot be read: {}", describe(&error));
             sheet.failed(Check::Ledger, &name, text);
         }
-        (Ok(_), Ok(version)) => note_version(sheet, &name, &ledger, version, &setup(wanted)),
+        (Ok(missing), Ok(version)) => {
+            note_version(sheet, &name, &ledger, version, &setup(wanted));
+            if !missing.redrive.is_empty() {
+                let lacks = missing.redrive.join(", ");
+                let text = format!(
+                    "in schema {schema} the role lacks {lacks}, which `dlq redrive` needs: {cure}"
+                );
+                sheet.warning(Check::Ledger, &name, text);
+            }
+        }
     }
     Some(ledger)
 }

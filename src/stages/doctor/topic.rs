@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::finding::{Check, Sheet, Status, plural};
+use super::finding::{Check, Sheet, Status};
 use super::hints::Provider;
 use super::link::blocking;
 use crate::config::KafkaSettings;
-use crate::console::Console;
+use crate::console::{Console, plural};
 use crate::edges::kafka::inspect::{self, Answer, Facts, Topic};
 
 /// A record from further in the future than this tells of a wrong clock, in
@@ -111,8 +111,8 @@ fn note_topic(
     doubts.extend(replication(facts, brokers));
     if faults.is_empty() && doubts.is_empty() {
         let rights = if write.is_some() { "read and written" } else { "read" };
-        let partitions = plural(facts.partitions as i64, "partition");
-        let replicas = plural(facts.replicas as i64, "replica");
+        let partitions = plural(facts.partitions as u64, "partition");
+        let replicas = plural(facts.replicas as u64, "replica");
         return sheet.ok(Check::Topic, name, format!("{partitions}, {replicas}, may be {rights}"));
     }
     faults.into_iter().for_each(|fault| sheet.failed(Check::Topic, name, fault));

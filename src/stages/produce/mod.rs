@@ -19,6 +19,7 @@ use crate::cli::Context;
 use crate::config::KafkaSettings;
 use crate::config::args::{parse_rate, parse_topic_name};
 use crate::config::duration;
+use crate::console::plural;
 use crate::edges::kafka::client::probe;
 use crate::edges::kafka::producer::Producer;
 use crate::edges::kafka::topics;
@@ -188,7 +189,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     run.watch.bar.finish_and_clear();
     let Run { sink, tally, .. } = run;
     let Sink::Topic(producer) = sink else {
-        context.console.note(format_args!("{} payloads printed, nothing published", tally.sent));
+        context
+            .console
+            .note(format_args!("{} printed, nothing published", plural(tally.sent, "payload")));
         published?;
         return conclude(args, seed, &tally, manifest, context);
     };

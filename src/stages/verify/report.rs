@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::compare::TableCounts;
 use super::findings::{Counts, Finding};
 use super::manifest::Deviation;
+use crate::console::plural;
 
 /// One partition.
 #[derive(Debug, Serialize)]
@@ -101,7 +102,7 @@ fn cells(name: String, counts: &Counts) -> [String; 10] {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "topic  {}", self.topic)?;
-        writeln!(f, "table  {}, {} rows", self.table, self.rows.rows)?;
+        writeln!(f, "table  {}, {}", self.table, plural(self.rows.rows, "row"))?;
         writeln!(f, "group  {}", self.group)?;
         writeln!(f)?;
         let mut lines = vec![COLUMNS.map(str::to_owned)];

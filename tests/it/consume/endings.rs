@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Proxy, Run, Sandbox, Session, eventually, order, orderctl, orders, stack};
+use crate::support::{
+    Proxy, Run, Sandbox, Session, eventually, kafka, order, orderctl, orders, stack,
+};
 
 #[test]
 fn max_messages_is_exact_and_the_next_run_goes_on_behind_it() {
@@ -133,6 +135,10 @@ fn a_worker_whose_database_is_silent_ends_in_time_and_loses_nothing() {
         let mut worker = sandbox.consume("orders").env("ORDERCTL_POSTGRES_URI", uri).spawn();
         sandbox.publish(&orders("a", 100));
         sandbox.wait_for_rows("orders", 100, &mut worker);
+        // Else the answer to the first batch may be kept, and no other is sent.
+        eventually("it knows that they are stored", Duration::from_secs(60), || {
+            kafka().told_position(&sandbox.group, &sandbox.topic) == Some(100)
+        });
         proxy.silence(true);
         let bytes = proxy.bytes();
         sandbox.publish(&orders("b", 100));

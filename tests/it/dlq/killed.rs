@@ -222,7 +222,7 @@ fn a_run_that_is_not_the_topics_owner_any_more_takes_no_more_letters() {
     let ended = run.finish().code(1);
     let left = ended.json();
     assert_eq!((&left["published"], &left["left"]), (&500.into(), &200.into()));
-    assert!(ended.stderr.contains("letters are left"), "{ended}");
+    assert!(ended.stderr.contains("took what is left"), "{ended}");
     assert_eq!(redrive(&sandbox).finish().success().json()["published"], 200);
     assert_each_redriven_once(&sandbox, 700);
 }

@@ -45,7 +45,8 @@ fn db_setup_brings_an_older_ledger_up_to_date_and_its_letters_are_open() {
     database.sql(
         "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
              orderctl.ledger_identity;
-         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id;
+         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
+             drop purged_from;
          alter table orderctl.ledger_position drop column topic_id;
          delete from orderctl.ledger_history where version > 1",
     );

@@ -96,7 +96,7 @@ fn two_at_once_move_each_letter_once() {
     for run in runs {
         let ended = run.finish();
         // Whoever was overtaken says so.
-        let says = ["took over", "letters are left"];
+        let says = ["took over", "took what is left"];
         let overtaken =
             ended.code == Some(1) && says.iter().any(|words| ended.stderr.contains(words));
         assert!(ended.code == Some(0) || overtaken, "{ended}");

@@ -1,11 +1,10 @@
 //! Letters into their table after all, marked in the same transaction.
 
 use super::{LIMIT, dlq, states};
-use crate::support::program::Running;
 use crate::support::{Run, Sandbox, Session, eventually, order, order_with, sql};
 
 /// Orders of which those of `Nowhere` break a check, and one that no table takes.
-fn checked(name: &str) -> Sandbox {
+pub fn checked(name: &str) -> Sandbox {
     let sandbox = Sandbox::new(name).with_topic(1);
     sandbox.set_up("orders");
     let table = sandbox.table("orders");
@@ -17,12 +16,23 @@ fn checked(name: &str) -> Sandbox {
     sandbox
 }
 
-fn to_table(sandbox: &Sandbox) -> Run {
+/// Redrives all letters of the sandbox into their table.
+pub fn to_table(sandbox: &Sandbox) -> Run {
     dlq(sandbox, "redrive", ["--all", "--to", "table"]).limit(LIMIT)
 }
 
-fn cure(sandbox: &Sandbox) {
+/// Drops the check.
+pub fn cure(sandbox: &Sandbox) {
     sql(&format!("alter table {} drop constraint known", sandbox.table("orders")));
+}
+
+/// Process ids of the backends that wait to store into the table.
+fn storing(sandbox: &Sandbox) -> Vec<String> {
+    let rows = sql(&format!(
+        "select pid from pg_locks where not granted and relation = '{}'::regclass",
+        sandbox.table("orders")
+    ));
+    rows.into_iter().map(|mut row| row.remove(0).expect("a pid")).collect()
 }
 
 #[test]
@@ -101,9 +111,21 @@ fn without_a_unique_key_two_at_once_store_each_letter_once() {
     sandbox.publish(&bad.collect::<Vec<_>>());
     sandbox.store("orders").finish().code(3);
     cure(&sandbox);
-    let runs: Vec<Running> = (0..2).map(|_| to_table(&sandbox).spawn()).collect();
-    let stored = runs.into_iter().map(|run| run.finish().success().json()["stored"].clone());
-    assert_eq!(stored.map(|one| super::number(&one)).sum::<u64>(), 700);
+    let holder = Session::open();
+    holder.run(&format!("begin; lock table {table} in share mode"));
+    let first = to_table(&sandbox).spawn();
+    eventually("the first one stores", LIMIT, || storing(&sandbox).len() == 1);
+    let backend = storing(&sandbox).remove(0);
+    let second = to_table(&sandbox).spawn();
+    let behind = format!(
+        "select from pg_stat_activity where application_name = 'orderctl dlq'
+             and {backend} = any(pg_blocking_pids(pid))"
+    );
+    eventually("the second one waits behind it", LIMIT, || !sql(&behind).is_empty());
+    holder.run("rollback");
+    let ended = [first, second].map(|run| run.finish().success().json());
+    let count = |name: &str| ended.iter().map(|one| super::number(&one[name])).sum::<u64>();
+    assert_eq!((count("stored"), count("done_before"), count("left")), (700, 700, 0));
     let counts = sandbox.column("orders", "count(*) || ' ' || count(distinct order_id)");
     assert_eq!(counts, ["700 700"]);
 }
@@ -116,16 +138,12 @@ fn killed_in_the_middle_nothing_is_stored_without_its_mark() {
     // The insert waits for the lock, with the letters locked already.
     holder.run(&format!("begin; lock table {} in share mode", sandbox.table("orders")));
     let run = to_table(&sandbox).spawn();
-    let waiting = format!(
-        "select pid from pg_locks where not granted and relation = '{}'::regclass",
-        sandbox.table("orders")
-    );
-    eventually("it stores", LIMIT, || !sql(&waiting).is_empty());
-    let backend = sql(&waiting)[0][0].clone().unwrap();
+    eventually("it stores", LIMIT, || !storing(&sandbox).is_empty());
+    let backend = storing(&sandbox).remove(0);
     run.kill();
     sql(&format!("select pg_terminate_backend({backend})"));
     holder.run("rollback");
-    eventually("its backend ends", LIMIT, || sql(&waiting).is_empty());
+    eventually("its backend ends", LIMIT, || storing(&sandbox).is_empty());
     assert_eq!((sandbox.count("orders"), states(&sandbox).as_str()), (1, "open 3"));
     to_table(&sandbox).finish().code(3);
     assert_eq!((sandbox.count("orders"), states(&sandbox).as_str()), (3, "open 1, stored 2"));

@@ -106,6 +106,11 @@ fn rights_are_told_by_the_grant_that_is_missing() {
         sandbox.schema
     ));
     let writer = look();
+    sql(&format!(
+        "revoke insert on orderctl.redrive from {role};
+         revoke select on orderctl.ledger_identity from {role}"
+    ));
+    let consumer = look();
     drop_role(&role);
     assert_found(&nothing.code(1), "postgres", "rights", "failed", &["grant usage on schema"]);
     let reader = reader.code(1);
@@ -115,6 +120,10 @@ fn rights_are_told_by_the_grant_that_is_missing() {
     let writer = writer.success();
     assert_found(&writer, "postgres", "rights", "warning", &["grant update on"]);
     assert_found(&writer, "postgres", "ledger", "ok", &[]);
+    assert!(!writer.stdout.contains("dlq redrive"), "{writer}");
+    let consumer = consumer.success();
+    let redrive = ["lacks select on ledger_identity, insert on redrive,", "dlq redrive", "grant"];
+    assert_found(&consumer, "postgres", "ledger", "warning", &redrive);
     assert!(!format!("{writer}").contains(&format!("pw-{role}")), "{writer}");
 }
 

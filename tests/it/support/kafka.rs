@@ -154,6 +154,16 @@ impl Kafka {
         self.client().fetch_watermarks(topic, partition, LIMIT).expect("watermarks")
     }
 
+    /// The position of partition 0 that a group has told Kafka.
+    pub fn told_position(self, group: &str, topic: &str) -> Option<i64> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, 0);
+        let known = consumer.committed_offsets(list, LIMIT).expect("an answer");
+        known.elements()[0].offset().to_raw().filter(|offset| *offset >= 0)
+    }
+
     /// Number of partitions of a topic; 0 when it does not exist.
     pub fn partitions(self, topic: &str) -> usize {
         let metadata = self.client().fetch_metadata(Some(topic), LIMIT).expect("metadata");

@@ -237,11 +237,12 @@ impl State {
         let (mut kept, mut under_way) = (Vec::new(), VecDeque::new());
         let mut is_open = true;
         while is_open || !under_way.is_empty() {
-            self.wait_while_silent(link);
             if self.is_over(link) {
                 return;
             }
-            let is_due = |(due, _): &(Instant, Vec<u8>)| *due <= Instant::now();
+            // A silent proxy takes bytes in and keeps them.
+            let is_silent = self.silent.load(SeqCst);
+            let is_due = |(due, _): &(Instant, Vec<u8>)| !is_silent && *due <= Instant::now();
             if let Some((_, bytes)) = under_way.pop_front_if(|next| is_due(next)) {
                 if !self.forward(link, to, &bytes, is_up) {
                     return;
@@ -256,6 +257,9 @@ impl State {
             match from.read(&mut buffer) {
                 Ok(0) => is_open = false,
                 Ok(read) => {
+                    if is_up {
+                        self.bytes.fetch_add(read, SeqCst);
+                    }
                     kept.extend_from_slice(&buffer[..read]);
                     let delay = Duration::from_millis(self.delay_ms.load(SeqCst));
                     under_way.push_back((Instant::now() + delay, self.ready(&mut kept, is_up)));
@@ -314,7 +318,6 @@ impl State {
     /// Counts what goes up: after how many of these bytes the cut or silence is
     /// due, if it is.
     fn counted(&self, bytes: usize) -> Option<usize> {
-        self.bytes.fetch_add(bytes, SeqCst);
         let left = self.bytes_left.load(SeqCst);
         if left < 0 {
             return None;

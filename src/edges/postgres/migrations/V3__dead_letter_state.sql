@@ -6,13 +6,14 @@
 --             there is found out in the topic
 --   redriven  published to a topic, and committed there
 --   stored    in its table after all, marked in the same transaction
---   purged    given up: its contents are gone, the row still accounts for the
---             record
+--   purged    its contents are gone, the row still accounts for the record;
+--             purged_from is the state it was in before
 alter table {schema}.dead_letter
     add column state text not null default 'open'
         check (state in ('open', 'redriving', 'redriven', 'stored', 'purged')),
     add column state_at timestamptz,
-    add column redrive_id bigint;
+    add column redrive_id bigint,
+    add column purged_from text check ((purged_from is not null) = (state = 'purged'));
 
 create index dead_letter_unfinished on {schema}.dead_letter (id)
     where state in ('open', 'redriving');

@@ -15,6 +15,7 @@ use crate::cli::Context;
 use crate::config::KafkaSettings;
 use crate::edges::kafka::excerpt::Record;
 use crate::edges::kafka::republish::Outgoing;
+use crate::edges::postgres::letters::State;
 use crate::edges::postgres::redrive::{self, Place, Source};
 
 /// A letter as it was read.
@@ -145,9 +146,9 @@ impl Mover<'_> {
         let known = self.desk.ask(looking)?;
         let mut by_topic: BTreeMap<String, BTreeMap<i64, Outgoing>> = BTreeMap::new();
         for (letter, known) in portion.into_iter().zip(known) {
-            let (id, state) = known.unwrap_or((0, "open".into()));
+            let (id, state) = known.unwrap_or((0, State::Open));
             let name = format!("{}:{}", letter.place.partition, letter.place.offset);
-            if state == "redriven" {
+            if state == State::Redriven {
                 summary.done_before += 1;
                 continue;
             }

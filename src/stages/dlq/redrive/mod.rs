@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{Desk, Name, Where, numbers};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
+use crate::console::plural;
 use crate::edges::postgres::OnDuplicate;
 use crate::edges::postgres::letters::{self, Chosen, State};
 use crate::error::{Outcome, Usage};
@@ -135,7 +136,7 @@ struct Summary {
     interrupted: bool,
     /// Letters that were chosen and not done with before.
     chosen: u64,
-    /// Letters that were chosen and done with before.
+    /// Letters that were chosen and done with before, or meanwhile by another run.
     done_before: u64,
     /// Letters published by this run.
     published: u64,
@@ -187,7 +188,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.dry_run {
-            write!(f, "would move {} dead letters", self.chosen)?;
+            write!(f, "would move {}", plural(self.chosen, "dead letter"))?;
             for (to, moved) in &self.moves {
                 let more = if moved.count as usize > moved.letters.len() { ", …" } else { "" };
                 let letters = moved.letters.join(", ");
@@ -247,17 +248,17 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     context.console.result(&summary)?;
     if summary.unknown > 0 {
         bail!(
-            "an earlier run was killed, and what would tell whether it published {} letters is \
-             gone from the topic: see whether their effect is there, then decide with --if-unknown \
-             again or --if-unknown done",
-            summary.unknown
+            "an earlier run was killed, and what would tell whether it published {} is gone \
+             from the topic: see whether the effect is there, then decide with --if-unknown again \
+             or --if-unknown done",
+            plural(summary.unknown, "letter")
         );
     }
     if summary.left > 0 && !summary.interrupted {
         bail!(
-            "{} letters are left: another redrive has them, or one that did not finish (to another \
+            "left {}: another redrive took what is left, or one that did not finish (to another \
              cluster, or before --to table); run it again when that has ended",
-            summary.left
+            plural(summary.left, "letter")
         );
     }
     Ok(match (summary.interrupted, summary.refused) {
@@ -272,7 +273,7 @@ fn redrive(args: &Args, context: &Context, summary: &mut Summary) -> anyhow::Res
     let ids = numbers(&args.names)?;
     let desk = Desk::open(context, &args.which)?;
     let mut filter = args.which.filter();
-    filter.states = vec![State::Open, State::Redriving];
+    filter.states = State::UNFINISHED.to_vec();
     if !ids.is_empty() {
         desk.find_all(&ids)?;
         filter.ids = Some(ids);
@@ -280,8 +281,7 @@ fn redrive(args: &Args, context: &Context, summary: &mut Summary) -> anyhow::Res
     }
     let mut chosen = desk.ask(letters::choose(&desk.client, &desk.ledger, &filter))?;
     let found = chosen.len();
-    let unfinished = [State::Open, State::Redriving].map(State::name);
-    chosen.retain(|letter| unfinished.contains(&letter.state.as_str()));
+    chosen.retain(|letter| State::UNFINISHED.contains(&letter.state));
     summary.done_before = (found - chosen.len()) as u64;
     chosen.truncate(args.limit.map_or(usize::MAX, |limit| limit as usize));
     summary.chosen = chosen.len() as u64;
@@ -342,8 +342,8 @@ mod tests {
     use super::*;
 
     fn chosen(id: i64, bytes: u64) -> Chosen {
-        let (topic, state) = ("t".into(), "open".into());
-        Chosen { id, topic, table: ("s".into(), "t".into()), bytes, state }
+        let table = ("s".into(), "t".into());
+        Chosen { id, topic: "t".into(), table, bytes, state: State::Open }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use super::super::{Desk, partition_count};
 use super::fate::Fate;
 use super::{IfUnknown, Summary};
 use crate::config::KafkaSettings;
+use crate::console::plural;
 use crate::edges::kafka::excerpt::{Excerpt, Isolation, Span};
 use crate::edges::kafka::republish::{Outgoing, Published, Publisher};
 use crate::edges::kafka::topics;
@@ -95,9 +96,9 @@ impl<'d> Redriver<'d> {
         let (source, run) = (self.source, self.run.clone());
         for (earlier, ids) in self.desk.ask(redrive::unsettled(client, ledger, source, &run))? {
             context.console.note(format!(
-                "looking in topic {} for {} letters of a run that did not finish",
+                "looking in topic {} for {} of a run that did not finish",
                 run.topic,
-                ids.len()
+                plural(ids.len() as u64, "letter")
             ));
             let Search { found, is_complete } = self.search(&earlier, &ids)?;
             let others: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();

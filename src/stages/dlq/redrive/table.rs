@@ -2,6 +2,7 @@
 
 use super::super::Desk;
 use super::{Args, Summary, grouped, portions};
+use crate::console::plural;
 use crate::edges::postgres::letters::{Chosen, State};
 use crate::edges::postgres::{OnDuplicate, restore};
 use crate::error::Usage;
@@ -14,12 +15,12 @@ pub fn to_tables(
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let all = chosen.len();
-    chosen.retain(|letter| letter.state == State::Open.name());
+    chosen.retain(|letter| letter.state == State::Open);
     if chosen.len() < all {
         desk.context.console.note(format!(
-            "note: {} letters are left, because a redrive to the topic took them and did not \
-             finish: run `orderctl dlq redrive` for them first",
-            all - chosen.len()
+            "note: left {}, taken by a redrive to the topic that did not finish: run `orderctl \
+             dlq redrive` for what is left first",
+            plural((all - chosen.len()) as u64, "letter")
         ));
     }
     let bar = desk.context.console.bar(chosen.len() as u64, "letters");
@@ -41,6 +42,8 @@ pub fn to_tables(
             summary.stored += restored.stored;
             summary.duplicates += restored.duplicates;
             summary.refused += restored.rejected;
+            summary.chosen -= restored.done_before;
+            summary.done_before += restored.done_before;
             bar.inc(portion.len() as u64);
         }
     }
