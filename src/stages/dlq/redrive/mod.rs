@@ -249,8 +249,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     if summary.unknown > 0 {
         bail!(
             "an earlier run was killed, and what would tell whether it published {} is gone \
-             from the topic: see whether the effect is there, then decide with --if-unknown again \
-             or --if-unknown done",
+             from the topic, or may be: see whether the effect is there, then decide with \
+             --if-unknown again or --if-unknown done",
             plural(summary.unknown, "letter")
         );
     }
