@@ -21,6 +21,8 @@ use crate::stop::Stop;
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait for one answer, so that a stop is noticed.
 const KAFKA_SLICE: Duration = Duration::from_secs(4);
+/// How long a partition is given to find its leader before it is asked about again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The flags, none where the user gave none.
 #[derive(Debug, Clone, Copy)]
@@ -159,9 +161,13 @@ pub fn ask_kafka<T>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        // What comes before the wait is over is a refusal, which stays one.
-        let is_refusal = asked.elapsed() < KAFKA_SLICE;
+        // What else comes before the wait is over is a refusal, which stays one.
+        let is_passing = client::is_passing(&error);
+        let is_refusal = asked.elapsed() < KAFKA_SLICE && !is_passing;
         if is_refusal || stop.requested() || since.elapsed() >= KAFKA_TIMEOUT {
+            return Err(error);
+        }
+        if is_passing && stop.wait_for(PAUSE) {
             return Err(error);
         }
     }

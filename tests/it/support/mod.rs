@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
+mod turn;
 
 pub use asker::Asker;
 pub use kafka::{Kafka, Raw, kafka};

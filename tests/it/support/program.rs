@@ -255,14 +255,17 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
-/// Waits until a condition holds, looking every 20 ms; a failure of the test
-/// after `limit`.
+/// Waits until a condition holds; a failure of the test after `limit`. Looks
+/// every 10 ms at first and every 150 ms in the end: most looks are a connection
+/// over TLS, and too many of them would be most of what the machine does.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(10);
     while !holds() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         // What is awaited is seen only by looking.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(150));
     }
 }

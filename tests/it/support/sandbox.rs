@@ -1,8 +1,10 @@
 //! Names that no other test uses.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::turn::Turn;
 use super::{eventually, kafka, sql};
 
 /// A topic, a group and a schema of a test's own, on the shared stack.
@@ -14,6 +16,8 @@ pub struct Sandbox {
     pub group: String,
     /// Name of an empty schema.
     pub schema: String,
+    /// Held by a test that uses the machine to the full.
+    pub turn: Option<Arc<Turn>>,
 }
 
 impl Sandbox {
@@ -25,7 +29,15 @@ impl Sandbox {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let unique = format!("{name}_{:x}_{}_{number}", now.as_millis(), std::process::id());
         sql(&format!("create schema {unique}"));
-        Sandbox { topic: unique.clone(), group: format!("{unique}_group"), schema: unique }
+        let (topic, group) = (unique.clone(), format!("{unique}_group"));
+        Sandbox { topic, group, schema: unique, turn: None }
+    }
+
+    /// For a test that uses the machine to the full: waits for its turn, which
+    /// lasts as long as the sandbox.
+    pub fn in_turn(mut self) -> Sandbox {
+        self.turn = Some(Arc::new(Turn::take()));
+        self
     }
 
     /// Creates the topic.

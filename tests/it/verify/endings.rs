@@ -119,7 +119,8 @@ fn a_signal_while_a_broker_leaves_any_question_open_ends_the_run_in_time() {
     sandbox.store("orders").finish().success();
     // One record is read with hardly a byte: what goes up are the questions.
     let bytes = bytes_of_a_run(&sandbox);
-    for part in 0..8 {
+    // Behind the last question a run needs no more answers.
+    for part in 0..6 {
         let signal = ["INT", "TERM"][part % 2];
         assert_ends_in_silence_after(bytes * part as i64 / 8, signal, &sandbox);
     }
