@@ -6,7 +6,6 @@ use tokio_postgres::{Client, Row};
 
 use super::column::ColumnType;
 use super::identifier::Identifier;
-use crate::engine::batch::Repeat;
 use crate::events::{Field, Kind};
 
 /// What happens to a record whose id is in the table already.
@@ -79,13 +78,8 @@ impl Target {
     /// What a batch does by itself about rows whose ids have the same bytes:
     /// nothing, where the server may refuse the one that would be stored, for then
     /// another one is to be.
-    pub fn repeat(&self, on_duplicate: OnDuplicate) -> Option<Repeat> {
-        let repeat = match on_duplicate {
-            OnDuplicate::Skip => Repeat::KeepFirst,
-            OnDuplicate::Update => Repeat::KeepLast,
-            OnDuplicate::Reject => Repeat::RejectLater,
-        };
-        (self.unique_key && !self.server_may_refuse).then_some(repeat)
+    pub fn repeat(&self, on_duplicate: OnDuplicate) -> Option<OnDuplicate> {
+        (self.unique_key && !self.server_may_refuse).then_some(on_duplicate)
     }
 
     /// The column that holds the id.
