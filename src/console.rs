@@ -168,10 +168,10 @@ pub fn say_error(format: LogFormat, error: &anyhow::Error) {
 
 fn say(format: LogFormat, level: Level, text: &str, fields: &Value) {
     match (format, level) {
-        (LogFormat::Json, _) => eprintln!("{}", log::line(level, text, fields)),
-        (LogFormat::Text, Level::Warn) => eprintln!("warning: {text}"),
-        (LogFormat::Text, Level::Error) => eprintln!("error: {text}"),
-        (LogFormat::Text, Level::Info | Level::Debug) => eprintln!("{text}"),
+        (LogFormat::Json, _) => log::to_stderr(log::line(level, text, fields)),
+        (LogFormat::Text, Level::Warn) => log::to_stderr(format_args!("warning: {text}")),
+        (LogFormat::Text, Level::Error) => log::to_stderr(format_args!("error: {text}")),
+        (LogFormat::Text, Level::Info | Level::Debug) => log::to_stderr(text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages as JSON lines: on standard error with `--log-format json`, and in the
 //! file of `--log-file`.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -65,6 +66,12 @@ impl Log {
     }
 }
 
+/// Writes a line to standard error. Where that is full, or nobody reads it any
+/// more, the line is lost: the work goes on.
+pub fn to_stderr(line: impl Display) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
 /// A message as a JSON object without a line break; the time is now, UTC, to the
 /// millisecond.
 pub fn line(level: Level, message: &str, fields: &Value) -> String {
@@ -118,7 +125,9 @@ impl LogFile {
             state.lost += 1;
             if state.lost == 1 {
                 let path = self.path.display();
-                eprintln!("warning: cannot write to --log-file {path}: {error}; going on without");
+                to_stderr(format_args!(
+                    "warning: cannot write to --log-file {path}: {error}; going on without"
+                ));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::checkpoint::{Advance, Claim};
 use super::record::{DeadLetter, Moments, Raw};
+use crate::edges::postgres::target::OnDuplicate;
 use crate::events::Reject;
 
 /// When a batch is full, whichever comes first.
@@ -63,17 +64,6 @@ pub struct Batch {
     records: u64,
     /// When its first record came.
     pub begun: Option<Instant>,
-}
-
-/// Which of several rows with one key is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// The first; later ones are passed over.
-    KeepFirst,
-    /// The last; earlier ones are passed over.
-    KeepLast,
-    /// The first; later ones become dead letters.
-    RejectLater,
 }
 
 impl Batch {
@@ -187,7 +177,7 @@ impl Batch {
     /// Sorts the rows by key, which keeps the writes to the table's index close
     /// together, and, where keys are unique, passes over or rejects rows whose
     /// key the batch holds already.
-    pub fn sort(&mut self, repeat: Option<Repeat>) {
+    pub fn sort(&mut self, repeat: Option<OnDuplicate>) {
         let mut rows = std::mem::take(&mut self.rows);
         // Stable, so that repeated keys stay in the order they came; and quick on
         // the ascending runs that time-ordered ids arrive in.
@@ -204,12 +194,12 @@ impl Batch {
         for row in rows {
             match stored.last_mut() {
                 Some(last) if self.compare_keys(last, &row) == Ordering::Equal => match repeat {
-                    Repeat::KeepFirst => self.repeated += 1,
-                    Repeat::KeepLast => {
+                    OnDuplicate::Skip => self.repeated += 1,
+                    OnDuplicate::Update => {
                         self.repeated += 1;
                         *last = row;
                     }
-                    Repeat::RejectLater => {
+                    OnDuplicate::Reject => {
                         let letter = self.letter(&row, repeated_id());
                         self.dead.push(letter);
                     }
@@ -231,6 +221,12 @@ impl Batch {
     /// The encoded rows of a range, in order.
     pub fn encoded(&self, rows: Range<usize>) -> impl Iterator<Item = &[u8]> {
         self.rows[rows].iter().map(|row| &self.bytes[row.start as usize..row.end as usize])
+    }
+
+    /// For each row of a range a number that is the larger the later its record
+    /// came, as the rows themselves are in the order of their keys.
+    pub fn places(&self, rows: Range<usize>) -> impl Iterator<Item = u32> {
+        self.rows[rows].iter().map(|row| row.start)
     }
 
     /// Whether a row that the server refuses can become a dead letter: its
@@ -314,18 +310,18 @@ mod tests {
     fn of_repeated_keys_the_first_or_the_last_is_kept() {
         let keys = ["b", "a", "b"];
         let mut first = batch(&keys);
-        first.sort(Some(Repeat::KeepFirst));
+        first.sort(Some(OnDuplicate::Skip));
         assert_eq!(contents(&first), [b"a\x01".to_vec(), b"b\x00".to_vec()]);
         assert_eq!(first.repeated, 1);
         let mut last = batch(&keys);
-        last.sort(Some(Repeat::KeepLast));
+        last.sort(Some(OnDuplicate::Update));
         assert_eq!(contents(&last), [b"a\x01".to_vec(), b"b\x02".to_vec()]);
     }
 
     #[test]
     fn a_rejected_repeat_is_a_dead_letter_with_its_payload() {
         let mut batch = batch(&["b", "a", "b"]);
-        batch.sort(Some(Repeat::RejectLater));
+        batch.sort(Some(OnDuplicate::Reject));
         assert_eq!(batch.row_count(), 2);
         assert_eq!(batch.dead.len(), 1);
         assert_eq!(batch.dead[0].offset, 2);
@@ -342,7 +338,7 @@ mod tests {
     #[test]
     fn keys_alike_in_their_first_sixteen_bytes_are_told_apart() {
         let mut batch = batch(&["0123456789abcdefB", "0123456789abcdefA", "0123456789abcdef"]);
-        batch.sort(Some(Repeat::KeepFirst));
+        batch.sort(Some(OnDuplicate::Skip));
         assert_eq!(batch.row_count(), 3);
     }
 
@@ -374,7 +370,7 @@ mod tests {
         ) {
             let borrowed: Vec<&str> = keys.iter().map(String::as_str).collect();
             let mut sorted = batch(&borrowed);
-            sorted.sort(Some(Repeat::KeepFirst));
+            sorted.sort(Some(OnDuplicate::Skip));
             let mut distinct: Vec<&str> = borrowed.clone();
             distinct.sort_unstable();
             distinct.dedup();

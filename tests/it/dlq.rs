@@ -24,7 +24,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// A topic with so many rejected orders, one good one before them, and their
 /// letters in the ledger.
 fn rejected(name: &str, number: usize) -> Sandbox {
-    let sandbox = Sandbox::new(name).with_topic(2);
+    rejected_in(Sandbox::new(name).with_topic(2), number)
+}
+
+/// The same in a sandbox whose topic is there.
+fn rejected_in(sandbox: Sandbox, number: usize) -> Sandbox {
     sandbox.set_up("orders");
     let mut events = vec![order("good")];
     events.extend((0..number).map(|n| order_with(format!("bad{n}"), "/quantity", 0)));

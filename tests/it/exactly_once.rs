@@ -32,7 +32,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(360);
 
 /// A topic of so many partitions, and a table that takes a record twice.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {
-    let sandbox = Sandbox::new(name).with_topic(partitions);
+    let sandbox = Sandbox::new(name).in_turn().with_topic(partitions);
     sandbox.set_up("model");
     let (table, model) = (sandbox.table("orders"), sandbox.table("model"));
     sql(&format!("create table {table} as table {model}"));

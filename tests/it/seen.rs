@@ -3,6 +3,7 @@
 mod deploy;
 mod log_file;
 mod metrics;
+mod stderr;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

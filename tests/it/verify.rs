@@ -11,13 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Run, Sandbox};
 
-/// `verify` of what the sandbox's group stored in a table of its schema, with
-/// the report as JSON.
-fn verify(sandbox: &Sandbox, table: &str) -> Run {
-    for_people(sandbox, table).args(["-o", "json"])
-}
-
-/// As [`verify`], with the report as a table.
+/// As [`Sandbox::verify`], with the report as a table.
 fn for_people(sandbox: &Sandbox, table: &str) -> Run {
     let Sandbox { schema, topic, group, .. } = sandbox;
     Run::new(["verify", "--schema", schema, "--table", table, "--topic-name", topic])
@@ -27,7 +21,7 @@ fn for_people(sandbox: &Sandbox, table: &str) -> Run {
 /// The report of a run that finds nothing wrong.
 #[track_caller]
 fn fine(sandbox: &Sandbox) -> Value {
-    let report = verify(sandbox, "orders").finish().success().json();
+    let report = sandbox.verify("orders").finish().success().json();
     for count in ["missing", "duplicated", "extra"] {
         assert_eq!(report["totals"][count], 0, "{report}");
     }
@@ -39,7 +33,7 @@ fn fine(sandbox: &Sandbox) -> Value {
 /// The report of a run that finds something wrong.
 #[track_caller]
 fn wrong(sandbox: &Sandbox) -> Value {
-    let run = verify(sandbox, "orders").finish().code(1);
+    let run = sandbox.verify("orders").finish().code(1);
     assert!(run.stderr.contains("does not match"), "{run}");
     let report = run.json();
     assert_eq!(report["ok"], false, "{report}");

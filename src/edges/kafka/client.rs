@@ -74,6 +74,17 @@ pub fn describe(error: &KafkaError) -> String {
     }
 }
 
+/// Whether an error is one of a partition that is between two leaders, which
+/// passes by itself.
+pub fn is_passing(error: &anyhow::Error) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<KafkaError>());
+    matches!(
+        code.and_then(KafkaError::rdkafka_error_code),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition)
+    )
+}
+
 /// The context of every client of ours, alone or inside another context: takes
 /// librdkafka's log lines to `-v -v` instead of to stderr, and remembers what
 /// went wrong last.

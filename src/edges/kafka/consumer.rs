@@ -6,7 +6,7 @@
 //! polling all the while. That keeps the group membership however long the
 //! database is away. Offsets enter by that one assign; there is no seek.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, PoisonError};
@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use super::callbacks::Callbacks;
+use super::callbacks::{self, Callbacks};
 use super::client::describe;
 use super::questions::Questions;
 use super::topic_id;
@@ -93,7 +93,8 @@ pub enum Happening {
     Revoked,
     /// Something is away; librdkafka goes on trying.
     Away(String),
-    /// A position is not in Kafka any more.
+    /// A position is not in Kafka any more; [`Consumer::take_refused`] says in which
+    /// partition, now or a moment later.
     PositionLost,
     /// Something no wait will cure.
     Failed(anyhow::Error),
@@ -147,7 +148,8 @@ impl Joining {
             config.set("statistics.interval.ms", "1000");
         }
         let wanted = config.get("debug").map(str::to_owned);
-        config.set("debug", [wanted.as_deref().unwrap_or(""), topic_id::LOGGED_BY].join(","));
+        let logged = [wanted.as_deref().unwrap_or(""), topic_id::LOGGED_BY, callbacks::LOGGED_BY];
+        config.set("debug", logged.join(","));
         let inner = config
             .create_with_context(Callbacks::new(console, wanted.is_some()))
             .map_err(|error| Usage(describe(&error)))?;
@@ -300,6 +302,18 @@ impl Consumer {
         let _ = std::thread::Builder::new()
             .name("ends".into())
             .spawn(move || questions.learn_ends(&partitions, ENDS_TIMEOUT));
+    }
+
+    /// Whether [`Consumer::take_refused`] has something to tell.
+    pub fn has_refused(&self) -> bool {
+        let refused = &self.inner.context().refused;
+        !refused.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The partitions whose position Kafka did not have any more, each told once.
+    pub fn take_refused(&self) -> BTreeSet<i32> {
+        let refused = &self.inner.context().refused;
+        std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The topic that records polled from now on come from; none when that is not

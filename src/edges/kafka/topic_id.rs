@@ -36,7 +36,8 @@ fn parse(text: &str) -> Option<TopicId> {
 }
 
 /// Asks the cluster for a topic's id; none when it gives topics no ids, as
-/// brokers before Kafka 2.8.
+/// brokers before Kafka 2.8, and when its controller is none of its brokers at
+/// the moment.
 ///
 /// # Errors
 /// When no broker answers in time, or there is no such topic.

@@ -60,11 +60,13 @@ pub fn create(
 /// key (`cleanup.policy`); none when this login may not see it.
 ///
 /// # Errors
-/// When the cluster does not answer.
+/// When the cluster does not answer within 20 s; a stop is an error too, the
+/// caller asks `stop` which it was.
 pub fn is_compacted(
     settings: &KafkaSettings,
     topic: &str,
     console: &Console,
+    stop: &Stop,
 ) -> anyhow::Result<Option<bool>> {
     let admin: AdminClient<ClientLog> =
         AdminClient::from_config_and_context(&client_config(settings), ClientLog::new(console))
@@ -72,9 +74,13 @@ pub fn is_compacted(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let options = AdminOptions::new().request_timeout(Some(LIMIT));
     let topic = ResourceSpecifier::Topic(topic);
-    let answers = runtime
-        .block_on(admin.describe_configs([&topic], &options))
-        .map_err(|error| anyhow::anyhow!("cannot ask for the topic: {}", describe(&error)))?;
+    let answers = runtime.block_on(async {
+        tokio::select! {
+            () = stop.wait() => bail!("stopped while the topic was asked about"),
+            answers = admin.describe_configs([&topic], &options) => answers
+                .map_err(|error| anyhow::anyhow!("cannot ask for the topic: {}", describe(&error))),
+        }
+    })?;
     let policy = answers.iter().flatten().find_map(|answer| answer.get("cleanup.policy"));
     let policy = policy.and_then(|entry| entry.value.as_deref());
     Ok(policy.map(|policy| policy.split(',').any(|one| one.trim() == "compact")))

@@ -1,6 +1,7 @@
 //! The claimer: takes partitions over in the ledger, on a thread of its own, so
 //! that the thread that polls goes on polling while the database is away.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use tokio_postgres::error::SqlState;
 use super::connect::{ConnectError, connect};
 use super::failure::{self, Class};
 use super::ledger::{Ledger, Owner};
+use super::position::{self, Known, Verdict};
 use super::retry::Backoff;
 use super::target::Found;
 use crate::config::PostgresSettings;
-use crate::engine::checkpoint::{Claim, Log, Logs, TopicId};
+use crate::engine::checkpoint::{Claim, Logs, TopicId};
 use crate::engine::metrics::Cause;
 use crate::engine::report::{Claimed, Report};
 
@@ -43,6 +45,17 @@ pub struct Request {
     pub generation: u64,
     /// Their numbers.
     pub partitions: Vec<i32>,
+    /// Those in which Kafka refused to read on since they were claimed last.
+    pub refused: BTreeSet<i32>,
+}
+
+impl Request {
+    /// This request in the place of one that was not answered: what is known of
+    /// its partitions stays known.
+    fn after(mut self, unanswered: Request) -> Request {
+        self.refused.extend(unanswered.refused);
+        self
+    }
 }
 
 /// What a claimer works with.
@@ -83,11 +96,11 @@ impl Claimer {
             let (topic_id, partitions) = loop {
                 // Claims of an assignment that is over would fence the new owner.
                 while let Ok(newer) = requests.try_recv() {
-                    request = newer;
+                    request = newer.after(request);
                 }
                 let tried = match logs(&request.partitions) {
                     Ok(Some(logs)) => runtime
-                        .block_on(self.try_once(&mut client, &logs))
+                        .block_on(self.try_once(&mut client, &logs, &request.refused))
                         .map(|partitions| (logs.topic_id, partitions)),
                     Ok(None) => return Ok(()),
                     Err(error) => Err(Trouble::Passing(format!("{error:#}"), Cause::Broker)),
@@ -112,6 +125,7 @@ impl Claimer {
         &self,
         kept: &mut Option<Client>,
         logs: &Logs,
+        refused: &BTreeSet<i32>,
     ) -> Result<Vec<(Claim, i64)>, Trouble> {
         let client = match kept.take() {
             Some(client) if !client.is_closed() => client,
@@ -127,12 +141,17 @@ impl Claimer {
         for (claim, stored_of) in claims {
             let log = logs.partitions.iter().find(|(partition, _)| *partition == claim.partition);
             let Some((_, log)) = log else { continue };
-            let lost = self.lost(claim, *log, stored_of.as_ref(), logs.topic_id.as_ref());
-            let claim = match lost {
-                Some(why) => {
-                    self.move_on(&client, claim, *log, why, logs.topic_id.as_ref()).await?
-                }
-                None => claim,
+            let known = Known {
+                claim,
+                stored_of: stored_of.as_ref(),
+                log: *log,
+                topic_id: logs.topic_id.as_ref(),
+                was_refused: refused.contains(&claim.partition),
+            };
+            let claim = match position::judge(&self.owner, &known) {
+                Verdict::Kept => claim,
+                Verdict::Untold(why) => return Err(Trouble::Passing(why, Cause::Broker)),
+                Verdict::Lost(why) => self.move_on(&client, &known, why).await?,
             };
             partitions.push((claim, log.end));
         }
@@ -170,48 +189,12 @@ impl Claimer {
         }
     }
 
-    /// Why Kafka does not have the claim's position any more; none when it has.
-    fn lost(
-        &self,
-        claim: Claim,
-        log: Log,
-        stored_of: Option<&TopicId>,
-        topic_id: Option<&TopicId>,
-    ) -> Option<String> {
-        let Owner { group, topic, .. } = &self.owner;
-        if let (Some(stored_of), Some(topic_id)) = (stored_of, topic_id)
-            && stored_of != topic_id
-        {
-            return Some(format!(
-                "topic {topic} was deleted and created again: group {group} stored up to offset \
-                 {} of partition {} of the old one (id {}), and the one there now (id {}) has {} \
-                 to {}",
-                claim.next_offset, claim.partition, stored_of.0, topic_id.0, log.first, log.end
-            ));
-        }
-        if (log.first..=log.end).contains(&claim.next_offset) {
-            return None;
-        }
-        let what = if claim.next_offset < log.first {
-            "records were removed by retention before they were read"
-        } else {
-            "the topic was truncated, or deleted and created again"
-        };
-        Some(format!(
-            "group {group} goes on at offset {} of {topic} partition {}, but Kafka has {} to {}: \
-             {what}",
-            claim.next_offset, claim.partition, log.first, log.end
-        ))
-    }
-
     /// Moves a claim whose position is lost to where the user chose.
     async fn move_on(
         &self,
         client: &Client,
-        claim: Claim,
-        log: Log,
+        lost: &Known<'_>,
         why: String,
-        topic_id: Option<&TopicId>,
     ) -> Result<Claim, Trouble> {
         let next_offset = match self.on_data_loss {
             OnDataLoss::Stop => {
@@ -220,11 +203,11 @@ impl Claimer {
                      latest, or start over under another --group"
                 )));
             }
-            OnDataLoss::Earliest => log.first,
-            OnDataLoss::Latest => log.end,
+            OnDataLoss::Earliest => lost.log.first,
+            OnDataLoss::Latest => lost.log.end,
         };
-        let moved = Claim { next_offset, ..claim };
-        let moving = self.ledger.move_position(client, &self.owner, &moved, topic_id);
+        let moved = Claim { next_offset, ..lost.claim };
+        let moving = self.ledger.move_position(client, &self.owner, &moved, lost.topic_id);
         moving.await.map_err(trouble)?;
         Ok(moved)
     }

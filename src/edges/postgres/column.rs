@@ -72,6 +72,17 @@ impl ColumnType {
         })
     }
 
+    /// The modifier as written in SQL, in parentheses; empty where there is none.
+    pub fn modifier(&self) -> String {
+        match self {
+            ColumnType::Text { chars_max: Some(most) } => format!("({most})"),
+            ColumnType::Numeric { bounds: Some((precision, scale)) } => {
+                format!("({precision}, {scale})")
+            }
+            _ => String::new(),
+        }
+    }
+
     /// Whether a column of this type can take a field at all. A single value may
     /// still not fit; then its record is a reject.
     pub fn takes(&self, field: &Field) -> bool {

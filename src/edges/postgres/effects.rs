@@ -29,6 +29,9 @@ pub struct Letter {
     pub time_ms: Option<i64>,
     /// Whether its record is in the table after all.
     pub is_stored: bool,
+    /// Whether the position of its partition was moved since, so that its record
+    /// may be of a topic that is gone.
+    pub is_before_move: bool,
 }
 
 /// Begins the transaction that everything here is read in. A long table takes
@@ -49,6 +52,9 @@ pub struct Position {
     pub next_offset: i64,
     /// The topic that this is an offset of, where the brokers give ids.
     pub topic_id: Option<TopicId>,
+    /// The offset that it was last moved to with `--on-data-loss`, if it was:
+    /// records before it may never have been read.
+    pub moved_to: Option<i64>,
 }
 
 /// Where each partition stands.
@@ -62,7 +68,7 @@ pub async fn positions(
 ) -> anyhow::Result<BTreeMap<i32, Position>> {
     let positions = ledger.table("ledger_position");
     let sql = format!(
-        "select partition, next_offset, topic_id from {positions}
+        "select partition, next_offset, topic_id, moved_to from {positions}
          where group_name = {} and topic = {}",
         literal(&owner.group),
         literal(&owner.topic)
@@ -71,6 +77,7 @@ pub async fn positions(
     let position = |row: &Row| Position {
         next_offset: row.get(1),
         topic_id: row.get::<_, Option<_>>(2).map(TopicId),
+        moved_to: row.get(3),
     };
     Ok(rows.iter().map(|row| (row.get(0), position(row))).collect())
 }
@@ -113,19 +120,22 @@ pub async fn letters(
     let dead_letter = ledger.table("dead_letter");
     let query = format!(
         "select partition, \"offset\", round(extract(epoch from record_time) * 1000)::int8,
-             {IS_STORED_AFTER_ALL}
-         from {dead_letter} where group_name = {} and topic = {}
+             {IS_STORED_AFTER_ALL}, coalesce(rejected_at < moved_at, false)
+         from {dead_letter} left join {} using (group_name, topic, partition)
+         where group_name = {} and topic = {}
          order by partition, \"offset\", id",
+        ledger.table("ledger_position"),
         literal(&owner.group),
         literal(&owner.topic)
     );
-    let types = [Type::INT4, Type::INT8, Type::INT8, Type::BOOL];
+    let types = [Type::INT4, Type::INT8, Type::INT8, Type::BOOL, Type::BOOL];
     copy_out(client, &query, &types, &dead_letter, |row| {
         take(Letter {
             partition: row.try_get(0)?,
             offset: row.try_get(1)?,
             time_ms: row.try_get(2)?,
             is_stored: row.try_get(3)?,
+            is_before_move: row.try_get(4)?,
         })
     })
     .await

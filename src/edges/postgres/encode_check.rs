@@ -44,6 +44,7 @@ pub fn table(kind: Kind, choices: &[u8]) -> Target {
             field: index,
             column_type: fitting[(choice(index) >> 1) % fitting.len()].clone(),
             base_type: String::new(),
+            collation: None,
             nullable: choice(index) & 1 == 0,
             is_key: index == 0,
         }

@@ -182,7 +182,7 @@ impl Ledger {
 
     /// Moves a partition that this worker has just claimed, when its position is
     /// gone from Kafka and the user chose where to go on; it is of this topic
-    /// from now on.
+    /// from now on, if there is one, and the ledger notes that it was moved.
     ///
     /// # Errors
     /// Whatever the server says.
@@ -194,7 +194,8 @@ impl Ledger {
         topic_id: Option<&TopicId>,
     ) -> Result<(), Error> {
         let sql = format!(
-            "update {} set next_offset = $1, topic_id = $6, updated_at = now()
+            "update {} set next_offset = $1, topic_id = coalesce($6, topic_id), updated_at = now(),
+                 moved_at = now(), moved_to = $1
              where group_name = $2 and topic = $3 and partition = $4 and owner_epoch = $5",
             self.table("ledger_position")
         );

@@ -5,6 +5,7 @@
 //! holds the positions, [`transaction`] writes one batch with them, and
 //! [`writer`] does so for ever.
 
+pub mod alike;
 pub mod claimer;
 pub mod column;
 pub mod connect;
@@ -20,6 +21,7 @@ pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod letters;
+pub mod position;
 pub mod progress;
 pub mod redrive;
 pub mod restore;

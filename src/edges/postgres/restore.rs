@@ -15,7 +15,7 @@ use super::letters::State;
 use super::staging;
 use super::target::{self, OnDuplicate, Target};
 use super::transaction::storable;
-use crate::engine::batch::{Batch, Repeat};
+use crate::engine::batch::Batch;
 use crate::engine::record::Raw;
 use crate::events::Reject;
 
@@ -106,12 +106,7 @@ async fn try_restore(
         let offset = number as i64;
         push(&mut batch, target, &Raw { partition: 0, offset, time_ms: None, key, payload });
     }
-    let repeat = match on_duplicate {
-        OnDuplicate::Skip => Repeat::KeepFirst,
-        OnDuplicate::Update => Repeat::KeepLast,
-        OnDuplicate::Reject => Repeat::RejectLater,
-    };
-    batch.sort(target.unique_key.then_some(repeat));
+    batch.sort(target.repeat(on_duplicate));
     let put = staging::put(target, on_duplicate, client, &batch).await?;
     let duplicates = put.duplicates + batch.repeated;
     batch.reject_rows(put.refused);

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio_postgres::{Client, Error};
 
+use super::alike::{self, ALIKE};
 use super::failure::{self, Class};
 use super::identifier::literal;
 use super::suspects::{SUSPECTS, put_apart};
-use super::target::{OnDuplicate, Target};
+use super::target::{Column, OnDuplicate, Target};
 use super::transaction::{Begun, Destination, send};
 use crate::engine::batch::{Batch, repeated_id};
 use crate::events::Reject;
@@ -75,6 +76,8 @@ pub async fn store(
         return Ok(Staged::PayloadsMissing);
     }
     batch.reject_rows(refused);
+    // Letters are stored into the table in the order of their numbers one day.
+    batch.dead.sort_unstable_by_key(|letter| (letter.partition, letter.offset));
     destination.insert_dead(client, &batch.dead).await?;
     Ok(match client.batch_execute("commit").await {
         Ok(()) => Staged::Stored { rows, duplicates },
@@ -113,16 +116,29 @@ pub async fn put(
 }
 
 fn create_sql(target: &Target) -> String {
-    let column =
-        |column: &super::target::Column| format!("{} {}", column.name.quoted(), column.base_type);
+    let column = |column: &Column| format!("{} {}", column.name.quoted(), staged_type(column));
     let columns: Vec<String> = target.columns.iter().map(column).collect();
     format!(
-        "create temporary table orderctl_stage (orderctl_row int4, {}) on commit drop",
+        "create temporary table orderctl_stage
+             (orderctl_row int4, orderctl_place int8, {}) on commit drop",
         columns.join(", ")
     )
 }
 
-/// Copies the batch's rows into the staging table, numbered. A row whose bytes
+/// The type of a staged column takes anything, but for the id's: it is the
+/// target's own, so that the server cuts, rounds and compares ids there as it
+/// does in the target. What it refuses then the encoder has refused before.
+fn staged_type(column: &Column) -> String {
+    if !column.is_key {
+        return column.base_type.clone();
+    }
+    let collation = column.collation.as_ref().map(|name| format!(" collate {name}"));
+    let modifier = column.column_type.modifier();
+    format!("{}{modifier}{}", column.base_type, collation.unwrap_or_default())
+}
+
+/// Copies the batch's rows into the staging table, numbered in the order of the
+/// batch, and with their place in the order that the records came in. A row whose bytes
 /// the server cannot read (its encoding is not UTF-8, say) is found by halves.
 async fn fill_stage(
     client: &Client,
@@ -158,16 +174,20 @@ async fn copy_range(
     batch: &Batch,
     range: Range<usize>,
 ) -> Result<(), Error> {
-    let sql = format!("copy {STAGE} (orderctl_row, {}) from stdin binary", target.column_list());
+    let columns = target.column_list();
+    let sql = format!("copy {STAGE} (orderctl_row, orderctl_place, {columns}) from stdin binary");
     let statement = client.prepare(&sql).await?;
     let mut sink = Box::pin(client.copy_in::<_, Bytes>(&statement).await?);
     drop(statement);
     let mut number = range.start as i32;
-    let columns = target.column_count + 1;
+    let mut places = batch.places(range.clone());
+    let columns = target.column_count + 2;
     send(&mut sink, batch.encoded(range), |row, piece: &mut BytesMut| {
         piece.put_i16(columns);
         piece.put_i32(4);
         piece.put_i32(number);
+        piece.put_i32(8);
+        piece.put_i64(places.next().map_or(0, i64::from));
         // The row's own count of columns is replaced by the one above.
         piece.put_slice(&row[2..]);
         number += 1;
@@ -183,17 +203,22 @@ async fn move_rows(
     client: &Client,
 ) -> Result<Put, Error> {
     let mut refused = Vec::new();
-    let mut duplicates = 0;
+    let (mut duplicates, mut repeated) = (0, 0);
     if target.unique_key {
+        repeated = alike::put_apart(client, target, on_duplicate).await?;
         match on_duplicate {
-            OnDuplicate::Reject => refused = take_duplicates(client, target).await?,
+            OnDuplicate::Reject => refused = take_duplicates(client, target, STAGE).await?,
             OnDuplicate::Update => duplicates = count_duplicates(client, target).await?,
             OnDuplicate::Skip => {}
         }
     }
+    let insert = |from| insert_sql(target, on_duplicate, from);
+    // The values that came last go in last.
+    if repeated > 0 && on_duplicate == OnDuplicate::Update {
+        duplicates += insert_one_by_one(client, ALIKE, &insert(ALIKE), &mut refused).await?;
+    }
     let staged = count(client, STAGE).await?;
     let suspects = put_apart(client, target).await?;
-    let insert = |from| insert_sql(target, on_duplicate, from);
     client.batch_execute("savepoint orderctl").await?;
     let mut rows = match insert_all(client, &insert(STAGE)).await {
         Ok(rows) => rows,
@@ -206,8 +231,14 @@ async fn move_rows(
     if suspects > 0 {
         rows += insert_one_by_one(client, SUSPECTS, &insert(SUSPECTS), &mut refused).await?;
     }
+    if repeated > 0 && on_duplicate != OnDuplicate::Update {
+        if on_duplicate == OnDuplicate::Reject {
+            refused.append(&mut take_duplicates(client, target, ALIKE).await?);
+        }
+        rows += insert_one_by_one(client, ALIKE, &insert(ALIKE), &mut refused).await?;
+    }
     if on_duplicate == OnDuplicate::Skip {
-        duplicates = staged.saturating_sub(rows + refused.len() as u64);
+        duplicates = (staged + repeated).saturating_sub(rows + refused.len() as u64);
     }
     Ok(Put { rows, duplicates, refused })
 }
@@ -246,10 +277,14 @@ fn insert_sql(target: &Target, on_duplicate: OnDuplicate, from: &str) -> String 
 }
 
 /// Takes rows whose id is stored already out of the staging table.
-async fn take_duplicates(client: &Client, target: &Target) -> Result<Vec<(usize, Reject)>, Error> {
+async fn take_duplicates(
+    client: &Client,
+    target: &Target,
+    from: &str,
+) -> Result<Vec<(usize, Reject)>, Error> {
     let key = target.key().name.quoted();
     let sql = format!(
-        "delete from {STAGE} s using {} t where t.{key} = s.{key} returning s.orderctl_row",
+        "delete from {from} s using {} t where t.{key} = s.{key} returning s.orderctl_row",
         target.quoted()
     );
     let rows = client.query_typed(&sql, &[]).await?;
@@ -261,7 +296,7 @@ async fn count_duplicates(client: &Client, target: &Target) -> Result<u64, Error
     count(client, &format!("{STAGE} s join {} t on t.{key} = s.{key}", target.quoted())).await
 }
 
-async fn count(client: &Client, from: &str) -> Result<u64, Error> {
+pub(super) async fn count(client: &Client, from: &str) -> Result<u64, Error> {
     let row = client.query_typed_one(&format!("select count(*) from {from}"), &[]).await?;
     Ok(row.get::<_, i64>(0) as u64)
 }

@@ -32,6 +32,8 @@ pub struct Column {
     /// The type as written in SQL, without modifier, domains as their base: what
     /// a staging table declares so that it refuses nothing.
     pub base_type: String,
+    /// Its collation as written in SQL, where it is not the type's own.
+    pub collation: Option<String>,
     /// Whether an absent value may be stored as null.
     pub nullable: bool,
     /// Whether it holds the event's id.
@@ -71,6 +73,13 @@ impl Target {
     pub fn column_list(&self) -> String {
         let names: Vec<String> = self.columns.iter().map(|column| column.name.quoted()).collect();
         names.join(", ")
+    }
+
+    /// What a batch does by itself about rows whose ids have the same bytes:
+    /// nothing, where the server may refuse the one that would be stored, for then
+    /// another one is to be.
+    pub fn repeat(&self, on_duplicate: OnDuplicate) -> Option<OnDuplicate> {
+        (self.unique_key && !self.server_may_refuse).then_some(on_duplicate)
     }
 
     /// The column that holds the id.
@@ -186,6 +195,7 @@ struct Described {
     has_default: bool,
     is_generated: bool,
     is_domain: bool,
+    collation: Option<String>,
 }
 
 async fn describe(client: &Client, oid: u32) -> anyhow::Result<Vec<Described>> {
@@ -196,7 +206,11 @@ async fn describe(client: &Client, oid: u32) -> anyhow::Result<Vec<Described>> {
             pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(b.oid, -1),
             a.attnotnull or t.typnotnull,
             a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
-            a.attgenerated <> '', t.typtype = 'd'
+            a.attgenerated <> '', t.typtype = 'd',
+            (select pg_catalog.format('%I.%I', n.nspname, c.collname)
+                from pg_catalog.pg_collation c
+                join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+                where c.oid = a.attcollation and c.oid <> b.typcollation)
         from pg_catalog.pg_attribute a
         join pg_catalog.pg_type t on t.oid = a.atttypid
         join pg_catalog.pg_type b
@@ -218,6 +232,7 @@ fn described(row: &Row) -> Described {
         has_default: row.get(9),
         is_generated: row.get(10),
         is_domain: row.get(11),
+        collation: row.get(12),
     }
 }
 
@@ -279,6 +294,7 @@ fn fill(column: &Described, index: usize, field: &Field) -> Result<Column, Strin
         field: index,
         column_type,
         base_type: column.base_type.clone(),
+        collation: column.collation.clone(),
         nullable: !column.not_null,
         is_key: index == 0,
     })
@@ -308,6 +324,7 @@ mod tests {
             has_default: false,
             is_generated: false,
             is_domain: false,
+            collation: None,
         }
     }
 

@@ -18,10 +18,9 @@ use super::connect::connect;
 use super::failure::{self, Class};
 use super::retry::Backoff;
 use super::staging::{self, Staged};
-use super::target::OnDuplicate;
 use super::transaction::{Begun, Destination, Ended};
 use crate::config::PostgresSettings;
-use crate::engine::batch::{Batch, Repeat};
+use crate::engine::batch::Batch;
 use crate::engine::checkpoint::{Standing, standing};
 use crate::engine::report::{Fate, Report, Stored};
 
@@ -127,12 +126,7 @@ impl AtWork {
     }
 
     fn sorted(&self, mut batch: Batch) -> Batch {
-        let repeat = match self.destination.on_duplicate {
-            OnDuplicate::Skip => Repeat::KeepFirst,
-            OnDuplicate::Update => Repeat::KeepLast,
-            OnDuplicate::Reject => Repeat::RejectLater,
-        };
-        batch.sort(self.destination.target.unique_key.then_some(repeat));
+        batch.sort(self.destination.target.repeat(self.destination.on_duplicate));
         batch
     }
 

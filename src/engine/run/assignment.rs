@@ -9,19 +9,43 @@ use crate::engine::metrics::Consuming;
 use crate::engine::report::Claimed;
 
 impl Loop<'_> {
-    /// Asks for the watermarks and positions of partitions just assigned; they
-    /// are read when the answer comes.
-    pub(super) fn claim(&mut self, partitions: Vec<i32>) -> anyhow::Result<()> {
-        self.let_go();
+    /// Claims partitions just assigned.
+    pub(super) fn claim(&mut self, partitions: Vec<i32>) {
         self.parts.metrics.consuming(Consuming::count_rebalance);
         (self.progress)(Progress::Assigned(&partitions));
-        let request = Request { generation: self.generation, partitions };
+        self.assigned = partitions;
+        self.ask();
+    }
+
+    /// Claims the same partitions anew, because a position is gone: the claim says
+    /// which. The group is not asked: it might give them to a worker that does not
+    /// know of it.
+    pub(super) fn claim_again(&mut self) {
+        // Else the group takes them away already.
+        if !self.assigned.is_empty() {
+            self.ask();
+        }
+    }
+
+    /// Asks for the watermarks and positions of the partitions; they are read when
+    /// the answer comes.
+    fn ask(&mut self) {
+        self.let_go();
+        let request = Request {
+            generation: self.generation,
+            partitions: self.assigned.clone(),
+            refused: self.parts.consumer.take_refused(),
+        };
         // A claimer that has ended reported why.
         let _ = self.parts.claims.send(request);
-        Ok(())
     }
 
     pub(super) fn begin_reading(&mut self, claimed: &Claimed) -> anyhow::Result<()> {
+        if self.parts.consumer.has_refused() {
+            // It was told after the claim had been asked for.
+            self.ask();
+            return Ok(());
+        }
         let lanes = self.lanes.len();
         self.topic_id.clone_from(&claimed.topic_id);
         for (number, (claim, end)) in claimed.partitions.iter().enumerate() {
@@ -51,6 +75,7 @@ impl Loop<'_> {
     /// Gives the partitions back, after a bounded wait for the batches that are
     /// being written: the next owner would wait for them anyway.
     pub(super) fn give_back(&mut self) -> anyhow::Result<()> {
+        self.assigned.clear();
         self.let_go();
         self.finish_in_flight()?;
         self.show_positions();
@@ -79,6 +104,7 @@ impl Loop<'_> {
 
     /// Leaves the group and joins anew: the ledger says where to go on.
     pub(super) fn rejoin(&mut self) -> anyhow::Result<()> {
+        self.assigned.clear();
         self.let_go();
         self.parts.consumer.rejoin()
     }

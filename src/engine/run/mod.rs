@@ -119,6 +119,8 @@ struct Loop<'p> {
     progress: &'p mut dyn FnMut(Progress<'_>),
     phase: Phase,
     generation: u64,
+    /// What the group gave this member; empty while it takes it away.
+    assigned: Vec<i32>,
     /// The topic that the partitions were claimed of.
     topic_id: Option<TopicId>,
     partitions: BTreeMap<i32, Partition>,
@@ -152,6 +154,7 @@ pub fn run(
         progress,
         phase: Phase::Joining,
         generation: 0,
+        assigned: Vec::new(),
         topic_id: None,
         partitions: BTreeMap::new(),
         unshown: BTreeMap::new(),
@@ -251,14 +254,19 @@ impl Loop<'_> {
                 }
                 Ok(())
             }
-            Happening::Assigned(partitions) => self.claim(partitions),
+            Happening::Assigned(partitions) => {
+                self.claim(partitions);
+                Ok(())
+            }
             Happening::Revoked => self.give_back(),
             Happening::Away(why) => {
                 self.note_waiting(&why, Cause::Broker);
                 Ok(())
             }
-            // The next claim looks at the watermarks and says what is gone.
-            Happening::PositionLost => self.rejoin(),
+            Happening::PositionLost => {
+                self.claim_again();
+                Ok(())
+            }
             Happening::Failed(error) => Err(error),
         }
     }

@@ -171,6 +171,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# A machine that is busy for some seconds must not make its only broker take itself for dead; after a
+# kill -9 it cannot register anew for as long.
+broker.session.timeout.ms=18000
 "
     ))
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::{Runner, SYSTEM, Server, binaries};
 use crate::config::Secret;
 use crate::console::Console;
+use crate::log;
 use crate::stack::certificates::Certificates;
 use crate::stack::{ports, random};
 use crate::stop::Stop;
@@ -99,7 +100,9 @@ impl Drop for ThrowAway {
     fn drop(&mut self) {
         if let Err(error) = self.take_down() {
             let directory = self.directory.path().display();
-            eprintln!("warning: the throw-away database in {directory} stays: {error:#}");
+            log::to_stderr(format_args!(
+                "warning: the throw-away database in {directory} stays: {error:#}"
+            ));
         }
     }
 }

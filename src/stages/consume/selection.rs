@@ -1,7 +1,7 @@
 //! Which table, ledger, group and topic are meant: the flags that `consume` has
 //! in common with the verbs that look at what it did, and their defaults.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
@@ -15,11 +15,14 @@ use crate::edges::postgres::target::{self, Found, Target};
 use crate::edges::postgres::{Client, Identifier, setup};
 use crate::error::Usage;
 use crate::events::Kind;
+use crate::stop::Stop;
 
-/// How long a broker may take to answer.
-pub const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a first answer may take before we look for what is wrong.
-const KAFKA_SHORT: Duration = Duration::from_secs(4);
+/// How long a silent broker is asked.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest wait for one answer, so that a stop is noticed.
+const KAFKA_SLICE: Duration = Duration::from_secs(4);
+/// How long a partition is given to find its leader before it is asked about again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The flags, none where the user gave none.
 #[derive(Debug, Clone, Copy)]
@@ -126,12 +129,12 @@ pub fn find_topic(
     topic: &str,
     context: &Context,
 ) -> anyhow::Result<usize> {
-    let partitions = match consumer.partition_count(KAFKA_SHORT) {
+    let partitions = match consumer.partition_count(KAFKA_SLICE) {
         Ok(partitions) => partitions,
         // The probe finds out what is wrong with the connection and says it.
         Err(_) => {
             client::probe(kafka, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-            consumer.partition_count(KAFKA_TIMEOUT)?
+            ask_kafka(&context.stop, |limit| consumer.partition_count(limit))?
         }
     };
     partitions.ok_or_else(|| {
@@ -140,6 +143,34 @@ pub fn find_topic(
              --create-topic`, or name another with --topic-name"
         )
     })
+}
+
+/// Asks a broker again while it is silent, for 20 s in all. The question is given
+/// how long it may wait for each answer.
+///
+/// # Errors
+/// Those of the question; a stop is one too, the caller asks `stop` which it was.
+pub fn ask_kafka<T>(
+    stop: &Stop,
+    question: impl Fn(Duration) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let since = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let error = match question(KAFKA_SLICE) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // What else comes before the wait is over is a refusal, which stays one.
+        let is_passing = client::is_passing(&error);
+        let is_refusal = asked.elapsed() < KAFKA_SLICE && !is_passing;
+        if is_refusal || stop.requested() || since.elapsed() >= KAFKA_TIMEOUT {
+            return Err(error);
+        }
+        if is_passing && stop.wait_for(PAUSE) {
+            return Err(error);
+        }
+    }
 }
 
 /// Refuses properties that would change how positions are kept or partitions

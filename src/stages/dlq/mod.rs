@@ -129,12 +129,14 @@ impl Where {
     }
 
     fn is_empty(&self) -> bool {
+        self.table.is_none() && self.schema.is_none() && self.finds_all_of_a_topic()
+    }
+
+    /// Whether it finds every letter of a topic that others write: they are on
+    /// their way to no table.
+    fn finds_all_of_a_topic(&self) -> bool {
         let texts = [&self.group, &self.topic_name, &self.reason];
-        texts.iter().all(|text| text.is_none())
-            && self.table.is_none()
-            && self.schema.is_none()
-            && self.since.is_none()
-            && self.until.is_none()
+        texts.iter().all(|text| text.is_none()) && self.since.is_none() && self.until.is_none()
     }
 }
 

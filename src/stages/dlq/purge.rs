@@ -154,8 +154,7 @@ fn agreed(args: &Args, count: u64, context: &Context) -> anyhow::Result<bool> {
         ))
         .into());
     }
-    eprint!("purge {letters}? [y/N] ");
-    std::io::stderr().flush().context("cannot ask")?;
+    write!(std::io::stderr(), "purge {letters}? [y/N] ").context("cannot ask")?;
     // On a thread of its own: reading a line cannot be broken off by a stop.
     let (reader, answers) = mpsc::channel();
     std::thread::spawn(move || {

@@ -48,15 +48,20 @@ pub async fn reach(sheet: &mut Sheet, address: &str, service: &str) -> bool {
     }
 }
 
-/// Why something at an address cannot be reached, without a finding.
+/// Why something at an address cannot be reached, without a finding; name and
+/// port within the limit together.
 pub async fn obstacle(address: &str, service: &str) -> Option<String> {
-    match resolve(address).await {
-        Err(reason) => Some(reason),
-        Ok(addresses) => {
-            let error = connect(&addresses).await.err()?;
-            Some(unreachable(address, service, &error))
+    let looked = timeout(LIMIT, async {
+        match resolve(address).await {
+            Err(reason) => Some(reason),
+            Ok(addresses) => {
+                let error = connect(&addresses).await.err()?;
+                Some(unreachable(address, service, &error))
+            }
         }
-    }
+    });
+    let late = |_| Some(unreachable(address, service, &io::ErrorKind::TimedOut.into()));
+    looked.await.unwrap_or_else(late)
 }
 
 async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {

@@ -58,17 +58,28 @@ pub async fn link(context: &Context) -> (Sheet, Option<Client>) {
         return (sheet, None);
     }
     match login(&settings).await {
-        Ok(client) => {
-            let server = inspect::server(&client).await;
-            match server {
-                Ok(server) => note_server(&mut sheet, &server),
-                Err(error) => {
-                    let said = crate::edges::postgres::failure::describe(&error);
-                    sheet.failed(Check::Login, "", format!("the server answers nothing: {said}"));
-                }
+        Ok(client) => match tokio::time::timeout(LIMIT, inspect::server(&client)).await {
+            Ok(Ok(server)) => {
+                note_server(&mut sheet, &server);
+                (sheet, Some(client))
             }
-            (sheet, Some(client))
-        }
+            Ok(Err(error)) => {
+                let said = crate::edges::postgres::failure::describe(&error);
+                sheet.failed(Check::Login, "", format!("the server answers nothing: {said}"));
+                (sheet, Some(client))
+            }
+            Err(_) => {
+                let text = format!(
+                    "{} let us in and then answered nothing within {} s: look at the server's \
+                     load, and whether a pooler before it has connections left",
+                    settings.server,
+                    LIMIT.as_secs()
+                );
+                sheet.failed(Check::Login, "", text);
+                // Further questions would wait behind this one.
+                (sheet, None)
+            }
+        },
         Err(message) => {
             sheet.failed(Check::Login, "", message);
             (sheet, None)

@@ -15,6 +15,7 @@ const ENTRY_BYTES: usize = 17;
 const ENTRIES_AT_ONCE: usize = 1024;
 const HAS_TIME: u8 = 1;
 const IS_STORED: u8 = 2;
+const IS_BEFORE_MOVE: u8 = 4;
 
 /// All dead letters of a group and topic.
 #[derive(Debug)]
@@ -112,6 +113,7 @@ fn encoded(letter: &Letter) -> [u8; ENTRY_BYTES] {
     entry[8..16].copy_from_slice(&letter.time_ms.unwrap_or_default().to_le_bytes());
     entry[16] = u8::from(letter.time_ms.is_some()) * HAS_TIME;
     entry[16] |= u8::from(letter.is_stored) * IS_STORED;
+    entry[16] |= u8::from(letter.is_before_move) * IS_BEFORE_MOVE;
     entry
 }
 
@@ -126,6 +128,7 @@ fn decoded(partition: i32, entry: &[u8; ENTRY_BYTES]) -> Letter {
         offset: number(0),
         time_ms: (entry[16] & HAS_TIME != 0).then(|| number(8)),
         is_stored: entry[16] & IS_STORED != 0,
+        is_before_move: entry[16] & IS_BEFORE_MOVE != 0,
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
 
     fn letter(partition: i32, offset: i64) -> Letter {
-        Letter { partition, offset, time_ms: None, is_stored: false }
+        Letter { partition, offset, time_ms: None, is_stored: false, is_before_move: false }
     }
 
     #[test]
@@ -163,12 +166,12 @@ mod tests {
         #[test]
         fn letters_come_back_as_they_were(
             mut wanted in proptest::collection::vec(
-                (0..4i32, any::<i64>(), any::<Option<i64>>(), any::<bool>()), 0..3000)
+                (0..4i32, any::<i64>(), any::<Option<i64>>(), any::<[bool; 2]>()), 0..3000)
         ) {
             wanted.sort_unstable();
             let mut letters = Letters::new().unwrap();
-            let of = |(partition, offset, time_ms, is_stored)|
-                Letter { partition, offset, time_ms, is_stored };
+            let of = |(partition, offset, time_ms, [is_stored, is_before_move]): (_, _, _, [_; 2])|
+                Letter { partition, offset, time_ms, is_stored, is_before_move };
             for one in &wanted {
                 letters.push(of(*one)).unwrap();
             }

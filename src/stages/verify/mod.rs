@@ -18,7 +18,15 @@
 //! compaction may have emptied, are `unknown`: whatever became of those records.
 //! While there are such, or another group or topic has a position for the same
 //! table, a row without a record may come from there: it is `unknown` too and not
-//! `extra`.
+//! `extra`. So it is, with the dead letters from before, when a position was moved
+//! with `--on-data-loss`, since they may be of a topic that is gone; and records
+//! before the offset it was moved to are `unknown` where they have no effect, as
+//! nobody may have read them.
+//!
+//! When a dead letter was removed by hand and another record of its id is the row,
+//! the record is still `missing` if the table, as it is now, does not take it. A
+//! record that only the server refused, by a constraint or a trigger, cannot be
+//! told from a duplicate then.
 //!
 //! Ids are compared as the key column holds them ([`crate::edges::postgres::key`]).
 //! They go by hash into buckets in temporary files, from the topic and from the
@@ -52,9 +60,8 @@ use crate::edges::postgres::{Identifier, key::KeyForm, runtime};
 use crate::engine::checkpoint::Log;
 use crate::error::Outcome;
 use crate::events::Kind;
-use crate::stages::consume::selection::{
-    KAFKA_TIMEOUT, Selection, find_topic, refuse_own_properties,
-};
+use crate::stages::consume::selection::{Selection, ask_kafka, find_topic, refuse_own_properties};
+use crate::stop::Stop;
 use compare::Rules;
 use findings::{Counts, Findings};
 use manifest::Manifest;
@@ -182,20 +189,21 @@ fn compare_topic(
 ) -> anyhow::Result<Option<Compared>> {
     let topic = &snapshot.plan.owner.topic;
     let partitions = find_topic(kafka, consumer, topic, context)?;
-    let spans = spans(consumer, partitions, snapshot)?;
-    let policy = topics::is_compacted(kafka, topic, &context.console)?;
+    let spans = spans(consumer, partitions, snapshot, &context.stop)?;
+    let policy = topics::is_compacted(kafka, topic, &context.console, &context.stop)?;
     let mut findings = Findings::new(args.show as usize);
     let target = &snapshot.plan.target;
     // A topic whose policy we may not see is taken for a compacted one: a gap in
     // its offsets proves nothing then.
     let is_compacted = policy.unwrap_or(true);
-    let records = Records::new(target, &snapshot.letters, &spans, is_compacted)?;
+    let moved = snapshot.moved();
+    let records = Records::new(target, &snapshot.letters, &spans, &moved, is_compacted)?;
     let read = read_topic(context, consumer, &spans, records, &mut findings)?;
     let Some((mut counts, ids)) = read else { return Ok(None) };
     let is_unjudged = counts.values().any(|counts| counts.unknown > 0);
     let rules = Rules {
         unique: target.unique_key,
-        foreign_rows: is_unjudged || !snapshot.others.is_empty(),
+        foreign_rows: is_unjudged || !snapshot.others.is_empty() || !moved.is_empty(),
         form: KeyForm::of(target.key()),
     };
     let mut table = snapshot.table_counts(&rules, &mut findings);
@@ -225,9 +233,11 @@ fn spans(
     consumer: &Consumer,
     partitions: usize,
     snapshot: &Snapshot,
+    stop: &Stop,
 ) -> anyhow::Result<BTreeMap<i32, Span>> {
     let numbers: Vec<i32> = (0..i32::try_from(partitions)?).collect();
-    let logs = consumer.questions().logs(&numbers, KAFKA_TIMEOUT)?;
+    let questions = consumer.questions();
+    let logs = ask_kafka(stop, |limit| questions.logs(&numbers, limit))?;
     let logs = logs.context("the client was closed")?;
     snapshot.refuse_other_topic(logs.topic_id.as_ref())?;
     let position_of = |number: i32| snapshot.positions.get(&number).map(|one| one.next_offset);

@@ -2,6 +2,7 @@
 //! and those that should be rows go into the spill by their ids.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::findings::{Counts, Fault, Finding, Findings};
 use super::letters::{Cursor, Letters};
@@ -15,8 +16,31 @@ use crate::edges::postgres::transaction::storable_time;
 use crate::engine::record::Raw;
 use crate::events::Reject;
 
-/// A record's partition and offset, little-endian.
-pub const PLACE_BYTES: usize = 12;
+/// A [`Place`] in the spill.
+pub const PLACE_BYTES: usize = 13;
+
+/// Where a record is, and what may be asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// What may be asked of it.
+    pub standing: Standing,
+}
+
+/// What may be asked of a record that has no dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its id must be in the table.
+    Firm,
+    /// Its id can be a key, but the table as it is does not take the record: so
+    /// the row of its id is another record's, if there is one.
+    Unfit,
+    /// Nothing: it may never have been read, as the position was moved beyond it.
+    Skipped,
+}
 
 /// The records of the topic, as far as they were read.
 #[derive(Debug)]
@@ -29,18 +53,21 @@ pub struct Records<'a> {
     partitions: BTreeMap<i32, Partition>,
     /// The ids of those that should be rows.
     ids: Spill<PLACE_BYTES>,
-    key: Vec<u8>,
+    row: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Partition {
     span: Span,
+    /// Records before this offset may never have been read.
+    moved_to: i64,
     counts: Counts,
     cursor: Cursor,
 }
 
 impl<'a> Records<'a> {
-    /// Before the first record.
+    /// Before the first record. `moved` has the offsets that positions were moved
+    /// to with `--on-data-loss`.
     ///
     /// # Errors
     /// When no temporary file can be made.
@@ -48,16 +75,18 @@ impl<'a> Records<'a> {
         target: &'a Target,
         letters: &'a Letters,
         spans: &BTreeMap<i32, Span>,
+        moved: &BTreeMap<i32, i64>,
         is_compacted: bool,
     ) -> anyhow::Result<Records<'a>> {
         let partition = |(number, span): (&i32, &Span)| {
             let cursor = letters.of(*number);
-            (*number, Partition { span: *span, counts: Counts::default(), cursor })
+            let moved_to = moved.get(number).copied().unwrap_or(0);
+            (*number, Partition { span: *span, moved_to, counts: Counts::default(), cursor })
         };
         let partitions = spans.iter().map(partition).collect();
         let form = KeyForm::of(target.key());
-        let (ids, key) = (Spill::new()?, Vec::new());
-        Ok(Records { target, form, letters, is_compacted, partitions, ids, key })
+        let (ids, row) = (Spill::new()?, Vec::new());
+        Ok(Records { target, form, letters, is_compacted, partitions, ids, row })
     }
 
     /// Takes the next record of its partition.
@@ -85,8 +114,17 @@ impl<'a> Records<'a> {
             partition.counts.rejected += 1;
             return Ok(());
         }
-        match key_of(raw, self.target, &mut self.key) {
-            Ok(()) => self.ids.push(&self.form.canonical(&self.key), place(raw)),
+        let is_skipped = raw.offset < partition.moved_to;
+        match key_of(raw, self.target, &mut self.row) {
+            Ok((key, standing)) => {
+                let standing = if is_skipped { Standing::Skipped } else { standing };
+                let place = Place { partition: raw.partition, offset: raw.offset, standing };
+                self.ids.push(&self.form.canonical(&self.row[key]), place.encoded())
+            }
+            Err(_) if is_skipped => {
+                partition.counts.unknown += 1;
+                Ok(())
+            }
             Err(reject) => {
                 partition.counts.missing += 1;
                 findings.add(Fault::Missing, || unstorable(raw, &reject));
@@ -129,7 +167,13 @@ impl Partition {
         findings.add(Fault::Duplicated, || of_letter(Fault::Duplicated, letter, what));
     }
 
+    /// A dead letter that is of no record here. From before the position was moved
+    /// it may be of one that is gone.
     fn stray(&mut self, letter: &Letter, what: &str, findings: &mut Findings) {
+        if letter.is_before_move {
+            self.counts.unknown += 1;
+            return;
+        }
         self.counts.extra += 1;
         findings.add(Fault::Extra, || of_letter(Fault::Extra, letter, what));
     }
@@ -146,7 +190,7 @@ impl Partition {
         let Span { first, position, end } = self.span;
         let apart = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         self.counts.behind = next.map_or(0, |next| apart(next, end));
-        self.counts.unknown = apart(0, first);
+        self.counts.unknown += apart(0, first);
         if is_compacted {
             let offsets = apart(first, position.min(end));
             self.counts.unknown += offsets.saturating_sub(self.counts.read);
@@ -154,11 +198,22 @@ impl Partition {
     }
 }
 
-/// The id of a record as the key column would hold it.
-fn key_of(raw: &Raw<'_>, target: &Target, key: &mut Vec<u8>) -> Result<(), Reject> {
-    key.clear();
+/// Where in `row` the id of a record is then, as the key column would hold it, and
+/// what may be asked of the record.
+fn key_of(
+    raw: &Raw<'_>,
+    target: &Target,
+    row: &mut Vec<u8>,
+) -> Result<(Range<usize>, Standing), Reject> {
+    row.clear();
     let payload = raw.payload.ok_or_else(|| Reject::new("", "no payload (a tombstone)"))?;
-    encode::key(&target.kind.parse(payload)?, target, key)
+    let event = target.kind.parse(payload)?;
+    if let Ok(key) = encode::row(&event, target, row) {
+        return Ok((key, Standing::Firm));
+    }
+    row.clear();
+    encode::key(&event, target, row)?;
+    Ok((0..row.len(), Standing::Unfit))
 }
 
 fn unstorable(raw: &Raw<'_>, reject: &Reject) -> Finding {
@@ -177,15 +232,25 @@ fn of_letter(fault: Fault, letter: &Letter, what: &str) -> Finding {
     Finding { fault, partition, offset, id: None, detail: what.to_owned() }
 }
 
-fn place(raw: &Raw<'_>) -> [u8; PLACE_BYTES] {
-    let mut place = [0; PLACE_BYTES];
-    place[..4].copy_from_slice(&raw.partition.to_le_bytes());
-    place[4..].copy_from_slice(&raw.offset.to_le_bytes());
-    place
-}
+impl Place {
+    /// As it is in the spill, little-endian.
+    pub fn encoded(&self) -> [u8; PLACE_BYTES] {
+        let mut place = [0; PLACE_BYTES];
+        place[..4].copy_from_slice(&self.partition.to_le_bytes());
+        place[4..12].copy_from_slice(&self.offset.to_le_bytes());
+        place[12] = self.standing as u8;
+        place
+    }
 
-/// Partition and offset again.
-pub fn placed(place: [u8; PLACE_BYTES]) -> (i32, i64) {
-    let [a, b, c, d, offset @ ..] = place;
-    (i32::from_le_bytes([a, b, c, d]), i64::from_le_bytes(offset))
+    /// As it was.
+    pub fn decoded(place: [u8; PLACE_BYTES]) -> Place {
+        let [a, b, c, d, offset @ .., standing] = place;
+        let standing = match standing {
+            0 => Standing::Firm,
+            1 => Standing::Unfit,
+            _ => Standing::Skipped,
+        };
+        let partition = i32::from_le_bytes([a, b, c, d]);
+        Place { partition, offset: i64::from_le_bytes(offset), standing }
+    }
 }

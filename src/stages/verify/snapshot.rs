@@ -122,14 +122,33 @@ impl Snapshot {
         )
     }
 
+    /// The offsets that positions were moved to with `--on-data-loss`, of the
+    /// partitions where that was done.
+    pub fn moved(&self) -> BTreeMap<i32, i64> {
+        let moved = |(number, one): (&i32, &Position)| Some((*number, one.moved_to?));
+        self.positions.iter().filter_map(moved).collect()
+    }
+
     /// What limits the judgement for the database's reasons.
     pub fn notes(&self) -> Vec<String> {
-        if self.others.is_empty() {
-            return Vec::new();
+        let mut notes = Vec::new();
+        if !self.others.is_empty() {
+            notes.push(format!(
+                "rows without a record count as unknown, because others store into this table: {}",
+                self.others.join(", ")
+            ));
         }
-        vec![format!(
-            "rows without a record count as unknown, because others store into this table: {}",
-            self.others.join(", ")
-        )]
+        let moved = self.moved();
+        if !moved.is_empty() {
+            let to = |(number, offset): (&i32, &i64)| format!("partition {number} to {offset}");
+            let all: Vec<String> = moved.iter().map(to).collect();
+            notes.push(format!(
+                "positions were moved with --on-data-loss ({}): rows and earlier dead letters \
+                 without a record count as unknown, and so do records before these offsets that \
+                 are neither",
+                all.join(", ")
+            ));
+        }
+        notes
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::compare::{Rules, TableCounts, compare};
 use super::findings::{Counts, Fault, Finding, Findings};
 use super::letters::Letters;
-use super::records::Records;
+use super::records::{Place, Records, Standing};
 use super::spill::{BUCKETS, Spill};
 use crate::edges::kafka::range::Span;
 use crate::edges::postgres::column::ColumnType;
@@ -26,6 +26,7 @@ fn target() -> Target {
         field: 0,
         column_type: ColumnType::Text { chars_max: None },
         base_type: "text".into(),
+        collation: None,
         nullable: false,
         is_key: true,
     };
@@ -46,12 +47,37 @@ fn user(id: &str) -> Vec<u8> {
 }
 
 fn letter(offset: i64, time_ms: Option<i64>) -> Letter {
-    Letter { partition: 0, offset, time_ms, is_stored: false }
+    Letter { partition: 0, offset, time_ms, is_stored: false, is_before_move: false }
+}
+
+/// As [`pass_moved`], with a position that never was.
+fn pass(
+    span: Span,
+    is_compacted: bool,
+    payloads: &[(i64, Option<Vec<u8>>)],
+    given: &[Letter],
+    rows: &[&str],
+) -> (Counts, TableCounts, Vec<Finding>) {
+    pass_moved(None, span, is_compacted, payloads, given, rows)
+}
+
+/// As [`pass_over`], into a table that takes any id.
+fn pass_moved(
+    moved_to: Option<i64>,
+    span: Span,
+    is_compacted: bool,
+    payloads: &[(i64, Option<Vec<u8>>)],
+    given: &[Letter],
+    rows: &[&str],
+) -> (Counts, TableCounts, Vec<Finding>) {
+    pass_over(&target(), moved_to, span, is_compacted, payloads, given, rows)
 }
 
 /// Passes records (offset and payload) of partition 0 by letters; all are to be
-/// rows of the ids named.
-fn pass(
+/// rows of the ids named. The position may have been moved to an offset.
+fn pass_over(
+    target: &Target,
+    moved_to: Option<i64>,
     span: Span,
     is_compacted: bool,
     payloads: &[(i64, Option<Vec<u8>>)],
@@ -61,9 +87,10 @@ fn pass(
     let mut letters = Letters::new().unwrap();
     given.iter().for_each(|letter| letters.push(*letter).unwrap());
     letters.flush().unwrap();
-    let (target, mut findings) = (target(), Findings::new(100));
+    let mut findings = Findings::new(100);
     let spans = BTreeMap::from([(0, span)]);
-    let mut records = Records::new(&target, &letters, &spans, is_compacted).unwrap();
+    let moved = moved_to.map(|offset| (0, offset)).into_iter().collect();
+    let mut records = Records::new(target, &letters, &spans, &moved, is_compacted).unwrap();
     for (offset, payload) in payloads {
         let (offset, payload) = (*offset, payload.as_deref());
         let raw = Raw { partition: 0, offset, time_ms: Some(TIME_MS), key: None, payload };
@@ -72,8 +99,8 @@ fn pass(
     let (mut counts, ids) = records.finish(&BTreeMap::new(), &mut findings).unwrap();
     let mut stored = Spill::new().unwrap();
     rows.iter().for_each(|id| stored.push(id.as_bytes(), []).unwrap());
-    let foreign_rows = counts[&0].unknown > 0;
-    let rules = Rules { unique: true, foreign_rows, form: KeyForm::Text };
+    let foreign_rows = counts[&0].unknown > 0 || moved_to.is_some();
+    let rules = Rules { unique: true, foreign_rows, form: KeyForm::Text { chars_max: None } };
     let mut table = TableCounts::default();
     for bucket in 0..BUCKETS {
         let sides = (&ids, &stored);
@@ -154,6 +181,57 @@ fn a_letter_beyond_the_position_is_extra_and_one_that_was_stored_after_all_is_a_
     assert_eq!(faults(&findings), named);
 }
 
+#[test]
+fn what_may_be_of_a_topic_that_is_gone_or_was_skipped_is_unknown() {
+    let records = [(0, Some(user("a"))), (1, Some(b"{}".to_vec())), (2, Some(user("b")))];
+    let records = [&records[..], &[(3, Some(user("c"))), (4, Some(user("a")))]].concat();
+    let old = |offset| Letter { is_before_move: true, ..letter(offset, Some(TIME_MS - 1)) };
+    let letters = [old(1), old(3), letter(3, Some(TIME_MS)), old(9)];
+    let (counts, table, findings) =
+        pass_moved(Some(2), span(0, 5), false, &records, &letters, &["a", "b", "old"]);
+    let wanted = Counts { read: 5, stored: 2, rejected: 1, unknown: 2 + 3, ..Counts::default() };
+    assert_eq!((counts, findings), (wanted, Vec::new()));
+    assert_eq!((table.extra, table.unknown), (0, 1));
+    let rows = ["old"];
+    let (counts, _, findings) = pass_moved(Some(2), span(0, 5), false, &records, &letters, &rows);
+    assert_eq!((counts.missing, counts.unknown), (2, 5));
+    let named = [(Fault::Missing, Some(2), Some("b")), (Fault::Missing, Some(4), Some("a"))];
+    assert_eq!(faults(&findings), named, "those that were read");
+    let skipped = &records[..1];
+    let (counts, ..) = pass_moved(Some(2), span(0, 2), false, skipped, &[], &["a"]);
+    assert_eq!((counts.stored, counts.unknown), (1, 0), "its row is there all the same");
+}
+
+/// The target, which takes a `full_name` of one character too.
+fn narrow_target() -> Target {
+    let mut target = target();
+    target.columns.push(Column {
+        name: "full_name".parse().unwrap(),
+        field: Kind::User.fields().iter().position(|field| field.name == "full_name").unwrap(),
+        column_type: ColumnType::Text { chars_max: Some(1) },
+        is_key: false,
+        ..target.columns[0].clone()
+    });
+    target.column_count = 2;
+    target
+}
+
+#[test]
+fn a_record_that_the_table_does_not_take_is_no_duplicate_of_another_ones_row() {
+    let unfit =
+        |id: &str| String::from_utf8(user(id)).unwrap().replace(":\"a\",\"e", ":\"ab\",\"e");
+    let unfit = |id: &str| Some(unfit(id).into_bytes());
+    let records =
+        [(0, unfit("a")), (1, Some(user("a"))), (2, unfit("b")), (3, unfit("b")), (4, unfit("c"))];
+    let (counts, _, findings) =
+        pass_over(&narrow_target(), None, span(0, 5), false, &records, &[], &["a", "b"]);
+    // The rows of b may be older than the column is as narrow.
+    let wanted = Counts { read: 5, stored: 2, duplicates: 1, missing: 2, ..Counts::default() };
+    assert_eq!(counts, wanted, "{findings:?}");
+    let named = [(Fault::Missing, Some(0), Some("a")), (Fault::Missing, Some(4), Some("c"))];
+    assert_eq!(faults(&findings), named);
+}
+
 /// What must come out, found in the plainest way.
 fn model(records: &[(u8, i32)], rows: &[u8], rules: &Rules) -> (Counts, TableCounts) {
     let mut counts = Counts::default();
@@ -184,15 +262,13 @@ proptest! {
         unique: bool,
         foreign_rows: bool,
     ) {
-        let rules = Rules { unique, foreign_rows, form: KeyForm::Text };
+        let rules = Rules { unique, foreign_rows, form: KeyForm::Text { chars_max: None } };
         let (mut ids, mut stored) = (Spill::new().unwrap(), Spill::new().unwrap());
         let mut read: BTreeMap<i32, u64> = BTreeMap::new();
         for (offset, (id, partition)) in records.iter().enumerate() {
-            let mut place = [0; 12];
-            place[..4].copy_from_slice(&partition.to_le_bytes());
-            place[4..].copy_from_slice(&(offset as i64).to_le_bytes());
-            ids.push(&[*id], place).unwrap();
-            *read.entry(*partition).or_default() += 1;
+            let (partition, offset, standing) = (*partition, offset as i64, Standing::Firm);
+            ids.push(&[*id], Place { partition, offset, standing }.encoded()).unwrap();
+            *read.entry(partition).or_default() += 1;
         }
         rows.iter().for_each(|id| stored.push(&[*id], []).unwrap());
         let (mut counts, mut table) = (BTreeMap::new(), TableCounts::default());

@@ -1,8 +1,6 @@
 //! Positions that Kafka no longer has.
 
-use std::time::Duration;
-
-use crate::support::{Run, Sandbox, eventually, kafka, order, orders};
+use crate::support::{Run, Sandbox, kafka, order, orders, verified};
 
 /// Ten records stored, ten more published, and of those the first five removed.
 fn with_loss(name: &str) -> Sandbox {
@@ -36,6 +34,8 @@ fn records_removed_before_they_were_read_stop_the_run_with_the_choices_named() {
     }
     assert_eq!(sandbox.count("orders"), 10);
     assert_eq!(sandbox.positions(), [(0, 10)]);
+    // Fifteen offsets that are gone, and ten rows that came from there.
+    assert_eq!(verified(sandbox.verify("orders"), 0), "behind 5, unknown 25");
 }
 
 #[test]
@@ -46,6 +46,7 @@ fn earliest_goes_on_with_what_is_left() {
     assert_eq!(sandbox.count("orders"), 15);
     sandbox.store("orders").finish().success();
     assert_eq!(sandbox.count("orders"), 15);
+    assert_eq!(verified(sandbox.verify("orders"), 0), "stored 5, unknown 25");
 }
 
 #[test]
@@ -56,14 +57,17 @@ fn latest_goes_on_with_what_comes_next() {
     sandbox.publish(&[order("next")]);
     sandbox.store("orders").finish().success();
     assert_eq!(sandbox.count("orders"), 11);
+    // The five that were left were passed over: that is what was chosen.
+    assert_eq!(verified(sandbox.verify("orders"), 0), "stored 1, unknown 30");
 }
 
-/// Deletes the sandbox's topic, and creates it again.
-fn make_anew(sandbox: Sandbox) -> Sandbox {
-    kafka().delete_topic(&sandbox.topic);
-    let is_gone = || kafka().partitions(&sandbox.topic) == 0;
-    eventually("the topic is gone", Duration::from_secs(30), is_gone);
-    sandbox.with_topic(1)
+/// Fails unless `verify` refuses to compare the table with another topic than the
+/// one that it was stored from.
+#[track_caller]
+fn assert_not_comparable(sandbox: &Sandbox) {
+    let refused = sandbox.verify("orders").finish().code(1);
+    assert!(refused.stderr.contains("deleted and created again"), "{refused}");
+    assert_eq!(refused.stdout, "");
 }
 
 #[test]
@@ -72,17 +76,20 @@ fn a_topic_made_anew_with_as_many_records_is_noticed_by_its_id() {
     sandbox.set_up("orders");
     sandbox.publish(&orders("old", 10));
     sandbox.store("orders").finish().success();
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&orders("new", 30));
     let stopped = sandbox.store("orders").finish().code(1);
     for word in ["deleted and created again", "--on-data-loss earliest", "offset 10", "0 to 30"] {
         assert!(stopped.stderr.contains(word), "{word}: {stopped}");
     }
     assert_eq!(sandbox.count("orders"), 10);
+    assert_not_comparable(&sandbox);
     let summary = store(&sandbox, "earliest").finish().success().json();
     assert_eq!(summary["stored"], 30);
     let again = sandbox.store("orders").finish().success().json();
     assert_eq!(again["stored"], 0, "the new topic's positions count from now on");
+    // Rows of the old topic are of no record that there still is.
+    assert_eq!(verified(sandbox.verify("orders"), 0), "stored 30, unknown 10");
 }
 
 #[test]
@@ -95,13 +102,14 @@ fn a_topic_made_anew_under_a_running_worker_is_noticed_before_its_first_record_i
     // Stopped, it sees the topic neither go nor come: for the client nothing but
     // the id tells the two apart.
     worker.signal("STOP");
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&orders("new", 30));
     worker.signal("CONT");
     let stopped = worker.finish().code(1);
     assert!(stopped.stderr.contains("deleted and created again"), "{stopped}");
     assert_eq!(sandbox.count("orders"), 10);
     assert_eq!(sandbox.positions(), [(0, 10)]);
+    assert_not_comparable(&sandbox);
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     let bad = order("");
     sandbox.publish(&[order("1"), bad.clone(), order("2")]);
     sandbox.store("orders").finish().code(3);
-    let sandbox = make_anew(sandbox);
+    let sandbox = sandbox.with_topic_anew();
     sandbox.publish(&[order("3"), bad]);
     let stopped = sandbox.store("orders").finish().code(1);
     assert!(stopped.stderr.contains("created again"), "{stopped}");
@@ -120,4 +128,6 @@ fn a_topic_made_anew_is_noticed_and_read_again_on_request() {
     assert_eq!(sandbox.column("orders", "order_id"), ["1", "2", "3"]);
     let offsets: Vec<i64> = sandbox.dead().iter().map(|letter| letter.offset).collect();
     assert_eq!(offsets, [1, 1], "a record of either topic");
+    // Two rows and a letter are of the old topic.
+    assert_eq!(verified(sandbox.verify("orders"), 0), "stored 1, rejected 1, unknown 3");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Proxy, Run, Sandbox, Session, eventually, kafka, order, orderctl, orders, stack,
+    Proxy, Run, Sandbox, Session, eventually, kafka, order, orderctl, orders, stack, verified,
 };
 
 #[test]
@@ -99,6 +99,10 @@ fn a_worker_that_waits_for_records_ends_within_seconds_of_a_signal() {
             (&ended.json()["interrupted"], &ended.json()["stored"]),
             (&true.into(), &1.into())
         );
+        sandbox.publish(&[order("2")]);
+        let next = sandbox.store("orders").finish().success().json();
+        assert_eq!((&next["stored"], &next["duplicates"]), (&1.into(), &0.into()));
+        assert_eq!(verified(sandbox.verify("orders"), 0), "stored 2");
     }
 }
 
@@ -123,6 +127,7 @@ fn a_worker_in_full_stream_ends_in_time_and_the_next_one_goes_on_rightly() {
     assert_eq!(sandbox.count("orders"), 60_000);
     assert_eq!(sandbox.column("orders", "count(distinct order_id)"), ["60000"]);
     sandbox.assert_read_to_the_end();
+    assert_eq!(verified(sandbox.verify("orders"), 0), "stored 60000");
 }
 
 #[test]
@@ -151,6 +156,7 @@ fn a_worker_whose_database_is_silent_ends_in_time_and_loses_nothing() {
         let next = sandbox.store("orders").finish().success().json();
         assert_eq!((&next["stored"], &next["duplicates"]), (&100.into(), &0.into()));
         assert_eq!(sandbox.count("orders"), 200);
+        assert_eq!(verified(sandbox.verify("orders"), 0), "stored 200");
     }
 }
 
@@ -176,6 +182,7 @@ fn a_worker_whose_broker_is_silent_ends_in_time_and_loses_nothing() {
         drop(broker);
         let next = sandbox.store("orders").finish().success().json();
         assert_eq!(next["read"], 0);
+        assert_eq!(verified(sandbox.verify("orders"), 0), "stored 100");
     }
 }
 

@@ -91,8 +91,9 @@ fn a_ledger_of_an_older_version_is_to_be_brought_up_to_date_first() {
     database.run(
         "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
              orderctl.ledger_identity;
-         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id;
-         alter table orderctl.ledger_position drop column topic_id;
+         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
+             drop purged_from;
+         alter table orderctl.ledger_position drop topic_id, drop moved_at, drop moved_to;
          delete from orderctl.ledger_history where version > 1",
     );
     let run = ["consume", "--topic-name", &sandbox.topic, "--until-end"];

@@ -1,11 +1,11 @@
 //! Runs that end in the middle: killed, cut off, overtaken by another.
 
 use super::{
-    LIMIT, assert_each_redriven_once, copies, dlq, lock_of, make_marks_wait, redrive, rejected,
-    states, waiting_for,
+    LIMIT, assert_each_redriven_once, copies, dlq, ids, lock_of, make_marks_wait, redrive,
+    rejected, rejected_in, states, waiting_for,
 };
 use crate::support::program::Running;
-use crate::support::{Proxy, Run, Sandbox, Session, eventually, kafka, sql, stack};
+use crate::support::{Proxy, Run, Sandbox, Session, eventually, kafka, order_with, sql, stack};
 
 /// Kills a run after Kafka has committed and before the ledger knows.
 fn kill_between_publish_and_mark(sandbox: &Sandbox, number: usize) {
@@ -109,6 +109,45 @@ fn what_retention_has_taken_is_named_as_unknown_and_left_to_the_user() {
     let again = dlq(&sandbox, "redrive", ["--all", "--if-unknown", "again"]);
     assert_eq!(again.finish().success().json()["published"], 2);
     assert_each_redriven_once(&sandbox, 2);
+}
+
+#[test]
+fn what_compaction_may_have_taken_is_named_as_unknown_and_what_is_found_is_not() {
+    let sandbox = Sandbox::new("compacted");
+    kafka().create_topic(&sandbox.topic, 2, &[("cleanup.policy", "compact")]);
+    let sandbox = rejected_in(sandbox, 2);
+    kill_between_publish_and_mark(&sandbox, 2);
+    let found = redrive(&sandbox).finish().success().json();
+    assert_eq!((&found["found_published"], &found["unknown"]), (&2.into(), &0.into()));
+    // As a run leaves one that ends before it publishes.
+    let id = &ids(&sandbox)[0];
+    sql(&format!(
+        "update orderctl.dead_letter set state = 'redriving', redrive_id =
+             (select max(id) from orderctl.redrive where topic = '{}') where id = {id}",
+        sandbox.topic
+    ));
+    let next = redrive(&sandbox).finish().code(1);
+    assert_eq!((&next.json()["unknown"], &next.json()["published"]), (&1.into(), &0.into()));
+    for words in ["is compacted", "--if-unknown"] {
+        assert!(next.stderr.contains(words), "{words}: {next}");
+    }
+    let copies = copies(&sandbox.topic);
+    assert!(copies.len() == 2 && copies.values().all(|count| *count == 1), "{copies:?}");
+    let again = dlq(&sandbox, "redrive", ["--all", "--if-unknown", "again"]);
+    assert_eq!(again.finish().success().json()["published"], 1);
+}
+
+#[test]
+fn letters_that_an_earlier_run_had_published_do_not_hide_one_that_was_chosen() {
+    let sandbox = rejected("others", 2);
+    kill_between_publish_and_mark(&sandbox, 2);
+    sandbox.publish(&[order_with("late", "/quantity", 0)]);
+    sandbox.store("orders").finish().code(3);
+    let late = ids(&sandbox).pop().expect("a letter");
+    let next = dlq(&sandbox, "redrive", [late.as_str()]).limit(LIMIT).finish().success();
+    let count = |name: &str| next.json()[name].clone();
+    assert_eq!([count("chosen"), count("published"), count("left")], [1, 1, 0]);
+    assert_eq!([count("found_published"), count("others_found_published")], [0, 2]);
 }
 
 #[test]

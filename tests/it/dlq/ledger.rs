@@ -47,7 +47,7 @@ fn db_setup_brings_an_older_ledger_up_to_date_and_its_letters_are_open() {
              orderctl.ledger_identity;
          alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
              drop purged_from;
-         alter table orderctl.ledger_position drop column topic_id;
+         alter table orderctl.ledger_position drop topic_id, drop moved_at, drop moved_to;
          delete from orderctl.ledger_history where version > 1",
     );
     let refused = database.run(&["dlq", "list"]).code(1);

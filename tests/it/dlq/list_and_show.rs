@@ -146,6 +146,8 @@ fn wrong_names_and_missing_choices_are_told_with_the_cure() {
         (&["redrive", "x"], 2, "as in 17"),
         (&["redrive", id, absent], 1, "no dead letter 9223372036854775807"),
         (&["redrive", "--all", "--topic", &sandbox.topic, "--to", "table"], 2, "--to table"),
+        // Letters of a topic that others write are on their way to no table.
+        (&["redrive", "--table", "t", "--schema", "s", "--topic", &sandbox.topic], 2, "--all"),
         (&["redrive", "0:77", "--topic", &sandbox.topic], 1, "no dead letter 0:77"),
         (&["purge"], 2, "--all"),
         (&["purge", absent, "--yes"], 1, "no dead letter"),

@@ -100,6 +100,36 @@ fn an_id_that_the_table_has_already_is_skipped_updated_or_refused() {
 }
 
 #[test]
+fn of_letters_whose_ids_the_server_takes_for_one_the_first_or_the_last_is_stored() {
+    for (choice, products) in [("skip", ["1", "one"]), ("update", ["2", "two"])] {
+        let sandbox = Sandbox::new("alike_letters").with_topic(1);
+        sandbox.set_up("orders");
+        let table = sandbox.table("orders");
+        sql(&format!(
+            "alter table {table} alter order_id type char(8),
+                 add constraint known check (city <> 'Nowhere')"
+        ));
+        let product = |id: &str, name: &str| {
+            let mut order = order_with(id, "/customer/address/city", "Nowhere");
+            order["product_name"] = name.into();
+            order
+        };
+        sandbox.publish(&[
+            product("a", "1"),
+            product("a ", "2"),
+            product("b  ", "one"),
+            product("b", "two"),
+        ]);
+        sandbox.store("orders").finish().code(3);
+        cure(&sandbox);
+        let done = to_table(&sandbox).args(["--on-duplicate", choice]).finish().success().json();
+        assert_eq!((&done["stored"], &done["duplicates"]), (&4.into(), &2.into()), "{choice}");
+        assert_eq!(sandbox.column("orders", "product_name"), products, "{choice}");
+        assert_eq!(states(&sandbox), "stored 4");
+    }
+}
+
+#[test]
 fn without_a_unique_key_two_at_once_store_each_letter_once() {
     let sandbox = Sandbox::new("no_key").with_topic(1);
     sandbox.set_up("model");

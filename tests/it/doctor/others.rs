@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use super::assert_found;
 use crate::connections::fakes::Stranger;
 use crate::support::program::Finished;
-use crate::support::{Run, stack};
+use crate::support::{Proxy, Run, eventually, stack};
 
 /// A password to look for where none may be.
 const SENTINEL: &str = "hunter2";
@@ -65,8 +66,8 @@ fn search(stranger: &Stranger, authorization: &'static str) -> SocketAddr {
     })
 }
 
-/// `doctor` with the stack's creds.json and these two sections more.
-fn look(folder: &Path, sections: serde_json::Value, cert_path: &Path) -> Finished {
+/// `doctor` with the stack's creds.json and these sections more.
+fn looking(folder: &Path, sections: serde_json::Value, cert_path: &Path) -> Run {
     let mut creds: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&stack().creds_plaintext).unwrap()).unwrap();
     for (name, section) in sections.as_object().unwrap() {
@@ -76,7 +77,12 @@ fn look(folder: &Path, sections: serde_json::Value, cert_path: &Path) -> Finishe
     std::fs::write(&path, creds.to_string()).unwrap();
     private(&path);
     let flags = ["doctor", "-o", "json", "--creds", path.to_str().unwrap()];
-    Run::new(flags).arg("--cert-path").arg(cert_path).finish()
+    Run::new(flags).arg("--cert-path").arg(cert_path)
+}
+
+/// The same, run to its end.
+fn look(folder: &Path, sections: serde_json::Value, cert_path: &Path) -> Finished {
+    looking(folder, sections, cert_path).finish()
 }
 
 fn private(path: &Path) {
@@ -161,4 +167,56 @@ fn servers_of_another_kind_are_called_that() {
     let run = look(folder.path(), sections(mail, "none", &elsewhere), &stack().cert_path).code(1);
     assert_found(&run, "smtp", "greeting", "failed", &["554 go away"]);
     assert_found(&run, "search", "greeting", "failed", &["not a search service"]);
+}
+
+/// A mail server behind a proxy, and `doctor` of it.
+fn mail_behind_proxy(folder: &Path) -> (Proxy, Run) {
+    let stranger = Stranger::new(false);
+    let proxy = Proxy::to(mail(&stranger));
+    std::fs::copy(stranger.file("ca.pem"), folder.join("ca.pem")).unwrap();
+    let mut sections = sections(proxy.address, "starttls", "");
+    sections.as_object_mut().unwrap().remove("search");
+    let run = looking(folder, sections, folder);
+    (proxy, run)
+}
+
+#[test]
+fn a_slow_mail_server_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, run) = mail_behind_proxy(folder.path());
+    proxy.delay(Duration::from_millis(150));
+    let run = run.finish();
+    assert_found(&run, "smtp", "tls", "ok", &["a stranger's CA", "trusted"]);
+    assert_found(&run, "smtp", "greeting", "ok", &["250 mail.example"]);
+}
+
+#[test]
+fn a_silent_mail_server_is_given_up() {
+    // Before its greeting, after it, and within the handshake.
+    for bytes in [0, 10, 200] {
+        let folder = tempfile::tempdir().unwrap();
+        let (proxy, run) = mail_behind_proxy(folder.path());
+        match bytes {
+            0 => proxy.silence(true),
+            bytes => proxy.silence_after(bytes),
+        }
+        let run = run.limit(Duration::from_secs(30)).finish().code(1);
+        assert!(!proxy.is_due(), "{run}");
+        assert_found(&run, "smtp", "tcp", "ok", &[]);
+        assert_found(&run, "smtp", "tls", "failed", &["handshake", "smtp.security"]);
+        assert_found(&run, "smtp", "greeting", "skipped", &["tls failed"]);
+    }
+}
+
+#[test]
+fn a_mail_server_whose_connection_is_reset_is_told_from_a_silent_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, run) = mail_behind_proxy(folder.path());
+    proxy.silence_after(10);
+    let run = run.spawn();
+    eventually("it greets", Duration::from_secs(60), || !proxy.is_due());
+    proxy.reset();
+    let run = run.finish().code(1);
+    assert_found(&run, "smtp", "tls", "failed", &["closes the connection", "reset"]);
+    assert_found(&run, "smtp", "greeting", "skipped", &["tls failed"]);
 }

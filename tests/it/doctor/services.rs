@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{assert_found, doctor, found};
 use crate::connections::{fakes, passwords};
 use crate::support::{
-    Run, Sandbox, drop_role, kafka, order, query_at, sql, stack, try_sql, uri, uri_as,
+    Pooler, Run, Sandbox, Session, drop_role, kafka, order, query_at, sql, stack, try_sql, uri,
+    uri_as, uri_at_port,
 };
 
 fn sandbox(name: &str) -> Sandbox {
@@ -128,6 +129,26 @@ fn rights_are_told_by_the_grant_that_is_missing() {
 }
 
 #[test]
+fn a_pooler_that_lets_us_in_and_has_no_connection_left_is_given_up_in_time() {
+    let sandbox = sandbox("pool_taken");
+    let pooler = Pooler::start(1);
+    let uri = uri_at_port(pooler.port);
+    let look = || {
+        // The pooler itself would let us wait for two minutes.
+        doctor(&sandbox).env("ORDERCTL_POSTGRES_URI", &uri).limit(Duration::from_secs(40)).finish()
+    };
+    let holder = Session::open_at(&uri).unwrap();
+    holder.run("begin");
+    let taken = look().code(1);
+    assert_found(&taken, "postgres", "tls", "ok", &[]);
+    assert_found(&taken, "postgres", "login", "failed", &["within 5 s", "pooler"]);
+    assert_found(&taken, "postgres", "table", "skipped", &["login failed"]);
+    holder.run("rollback");
+    let free = look().success();
+    assert_found(&free, "postgres", "table", "ok", &[]);
+}
+
+#[test]
 fn a_database_without_a_ledger_and_one_of_an_older_version_are_to_be_set_up() {
     let sandbox = sandbox("no_ledger");
     let (name, owner) = (&sandbox.schema, uri(&stack().creds));
@@ -227,7 +248,7 @@ fn silent_servers_are_given_up_in_time_and_each_probe_alone() {
     let started = Instant::now();
     let run = doctor(&sandbox)
         .args(["--bootstrap-server", &one.local_addr().unwrap().to_string()])
-        .env("ORDERCTL_POSTGRES_URI", crate::support::uri_at_port(port))
+        .env("ORDERCTL_POSTGRES_URI", uri_at_port(port))
         .finish()
         .code(1);
     assert!(started.elapsed() < Duration::from_secs(12), "{:?}: {run}", started.elapsed());

@@ -26,6 +26,9 @@ fn backends_ended_again_and_again_lose_and_double_nothing() {
     let worker = worker(&sandbox).args(["--batch-rows", "500"]).spawn();
     for round in 0..25 {
         sandbox.scatter(&orders(&format!("r{round}-"), 1_000));
+        // Whatever it does just then, even nothing: no state may matter. Those that
+        // pass in a moment are held still, and then ended, in cases of their own
+        // (COMMIT and claim below, COPY in `commits`).
         eventually("a backend to end", LIMIT, || sandbox.terminate_backends() > 0);
     }
     assert_each_once(&sandbox, 25_000);

@@ -30,7 +30,7 @@ fn a_database_that_is_restarted_again_and_again_loses_and_doubles_nothing() {
     let mut rows = 0;
     for how in &restarts {
         at_least(&sandbox, rows + 300, &mut worker);
-        assert!(backends(&sandbox) >= 2, "its writers are connected");
+        eventually("its writers to be connected", LIMIT, || backends(&sandbox) >= 2);
         let stopped = Instant::now();
         server.stop(*how);
         let before = published(&sandbox);

@@ -1,7 +1,7 @@
 //! The ledger's epoch: who does not know it writes nothing.
 
 use super::{LIMIT, assert_each_once, at_least, producer, sandbox, worker};
-use crate::support::{Sandbox, eventually, orders, sql};
+use crate::support::{Sandbox, eventually, orders, sql, verified};
 
 /// Takes all partitions over, as another worker's claim would.
 fn bump(sandbox: &Sandbox) {
@@ -49,4 +49,6 @@ fn a_batch_of_an_old_epoch_or_position_leaves_no_trace() {
     assert!(!ids.contains(&"b4".to_owned()) && ids.contains(&"b5".to_owned()), "{ids:?}");
     worker.interrupt();
     worker.finish().code(130);
+    // What was said to be stored, and was not.
+    assert_eq!(verified(sandbox.verify("orders"), 1), "stored 15, missing 5");
 }

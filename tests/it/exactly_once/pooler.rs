@@ -8,7 +8,7 @@ use orderctl::stack::LOGIN;
 use super::cuts::end;
 use super::workers::backends_mid_copy;
 use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, produce, sandbox, worker};
-use crate::support::{Pooler, Proxy, Run, Sandbox, eventually, orders, sql, uri_at_port};
+use crate::support::{Pooler, Proxy, Run, Sandbox, eventually, orders, sql, uri_at_port, verified};
 
 /// A worker behind the pooler.
 fn behind(pooler: &Pooler, sandbox: &Sandbox) -> Run {
@@ -120,6 +120,8 @@ fn duplicates_and_refused_rows_go_through_a_pooler_too() {
             .publish(&[orders("b", 10), orders("a", 50), orders("bad", 8)[7..].to_vec()].concat());
     }
     assert_eq!(sandbox.dead().len(), 2);
+    let verify = sandbox.verify("orders").env("ORDERCTL_POSTGRES_URI", &uri);
+    assert_eq!(verified(verify, 0), "stored 119, duplicates 100, rejected 2, behind 61");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{LIMIT, at_least, produce, sandbox, worker};
 use crate::support::program::Running;
-use crate::support::{Proxy, Sandbox, eventually, kafka, orders, stack, uri_at_port};
+use crate::support::{Proxy, Sandbox, eventually, kafka, orders, stack, uri_at_port, verified};
 
 /// How many records there are, and how many of them are left.
 const RECORDS: usize = 60_000;
@@ -46,6 +46,10 @@ fn a_worker_overtaken_by_retention_stores_what_it_has_and_stops_with_the_choices
     ] {
         assert!(stopped.stderr.contains(words), "{words}: {stopped}");
     }
+    // Neither what was removed nor the rows of it can be judged any more.
+    let unknown = (RECORDS - LEFT) as i64 + position;
+    let expected = format!("behind {LEFT}, unknown {unknown}");
+    assert_eq!(verified(sandbox.verify("orders"), 0), expected);
 }
 
 #[test]
@@ -58,4 +62,7 @@ fn a_worker_overtaken_by_retention_goes_on_with_what_is_left_when_told_so() {
     assert!((100 + LEFT..RECORDS).contains(&stored), "{stored}");
     worker.interrupt();
     worker.finish().code(130);
+    let unknown = RECORDS - LEFT + stored - LEFT;
+    let expected = format!("stored {LEFT}, unknown {unknown}");
+    assert_eq!(verified(sandbox.verify("orders"), 0), expected);
 }

@@ -45,6 +45,9 @@ fn connecting(marked: &Marked) -> Vec<String> {
         format!("consume {place} {source} --until-end"),
         format!("db-setup --schema {} --table-name orders", sandbox.schema),
         format!("produce --num 2 --topic-name {}", sandbox.topic),
+        format!("verify {place} {source}"),
+        format!("dlq list {place}"),
+        format!("dlq redrive {place}"),
     ]
 }
 
@@ -53,9 +56,11 @@ fn storing(marked: &Marked) -> Vec<String> {
     connecting(marked).into_iter().filter(|line| !line.starts_with("produce")).collect()
 }
 
-/// Those of them that need Kafka.
+/// Those of them that need Kafka; verify and redrive only once something was
+/// rejected ([`Marked::reject_one`]).
 fn streaming(marked: &Marked) -> Vec<String> {
-    connecting(marked).into_iter().filter(|line| !line.starts_with("db-setup")).collect()
+    let is_about_tables = |line: &str| line.starts_with("db-setup") || line.starts_with("dlq list");
+    connecting(marked).into_iter().filter(|line| !is_about_tables(line)).collect()
 }
 
 /// Runs a line with everything that the drivers say.
@@ -65,6 +70,16 @@ fn assert_silent(marked: &Marked, line: &str, set: impl Fn(Run) -> Run) {
     let run = set(marked.run(&line)).finish();
     assert_clean(&line, &run, marked.folder(), &HOLDERS);
     assert_ne!(run.code, Some(0), "{run}");
+}
+
+/// Does something with each of many lines, some at a time: most of them wait for
+/// an answer that does not come.
+#[track_caller]
+fn each(lines: &[String], check: impl Fn(&String) + Sync) {
+    const AT_ONCE: usize = 4;
+    for some in lines.chunks(AT_ONCE) {
+        std::thread::scope(|scope| some.iter().for_each(|line| drop(scope.spawn(|| check(line)))));
+    }
 }
 
 #[test]
@@ -158,32 +173,33 @@ fn settings_that_are_not_understood_are_not_quoted() {
 #[test]
 fn failing_logins_show_no_secret() {
     let marked = Marked::new("logins");
+    marked.reject_one();
     let wrong = marked.uri().replace(&encoded("postgres"), &encoded("wrong"));
     let sasl = stack().kafka_sasl.to_string();
-    for line in storing(&marked) {
-        assert_silent(&marked, &line, |run| run.env("ORDERCTL_POSTGRES_URI", &wrong));
-    }
-    for line in streaming(&marked) {
+    each(&storing(&marked), |line| {
+        assert_silent(&marked, line, |run| run.env("ORDERCTL_POSTGRES_URI", &wrong));
+    });
+    each(&streaming(&marked), |line| {
         // The password of creds.json is not the one of this login.
         let login = format!("{line} --security-protocol SASL_SSL --bootstrap-server {sasl}");
         assert_silent(&marked, &login, |run| run);
         assert_silent(&marked, &format!("{login} --sasl-mechanism PLAIN"), |run| run);
-    }
+    });
     // A passphrase, but a wrong one.
     let passphrase = format!("ssl.key.password={}\n", secret("wrong"));
     marked.write("kafka.properties", &passphrase);
-    for line in streaming(&marked) {
-        assert_silent(&marked, &line, |run| run);
-        let line = words(&line);
-        let run = marked.run(&line).finish().code(1);
+    each(&streaming(&marked), |line| {
+        assert_silent(&marked, line, |run| run);
+        let run = marked.run(&words(line)).finish().code(1);
         let both = format!("{}{}", run.stdout, run.stderr);
         assert!(both.contains("passphrase"), "{run}");
-    }
+    });
 }
 
 #[test]
 fn failing_handshakes_show_no_secret() {
     let marked = Marked::new("handshakes");
+    marked.reject_one();
     let stranger = Stranger::new(false);
     let ours = marked.uri();
     let address = stack().postgres.to_string();
@@ -196,11 +212,13 @@ fn failing_handshakes_show_no_secret() {
         ours.replace(&address, &fakes::closed().to_string()),
         ours.replace("verify-full", "disable"),
     ] {
-        for line in storing(&marked) {
-            assert_silent(&marked, &line, |run| run.env("ORDERCTL_POSTGRES_URI", &uri));
-        }
+        each(&storing(&marked), |line| {
+            assert_silent(&marked, line, |run| run.env("ORDERCTL_POSTGRES_URI", &uri));
+        });
     }
-    for line in streaming(&marked).iter().filter(|line| !line.contains("-o json")) {
+    let mut lines = streaming(&marked);
+    lines.retain(|line| !line.contains("-o json"));
+    each(&lines, |line| {
         for flags in [
             format!("-X ssl.ca.location={ca}"),
             format!("--bootstrap-server {no_tls}"),
@@ -208,7 +226,7 @@ fn failing_handshakes_show_no_secret() {
         ] {
             assert_silent(&marked, &format!("{line} {flags}"), |run| run);
         }
-    }
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use openssl::symm::Cipher;
 use serde_json::json;
 
 use crate::support::program::Finished;
-use crate::support::{Run, Sandbox, drop_role, sql, stack, uri};
+use crate::support::{Run, Sandbox, drop_role, order, sql, sql_value, stack, uri};
 
 /// In every secret, twice: before and behind an `@`, at which a careless parser
 /// would cut.
@@ -178,6 +178,16 @@ impl Marked {
                 "url": "https://127.0.0.1:1", "username": "s", "password": secret("search")
             }
         })
+    }
+
+    /// Has a bad record rejected: the number of its dead letter.
+    pub fn reject_one(&self) -> String {
+        self.sandbox.publish(&[order("")]);
+        self.sandbox.store("orders").finish().code(3);
+        sql_value(&format!(
+            "select id from orderctl.dead_letter where topic = '{}'",
+            self.sandbox.topic
+        ))
     }
 
     /// The program in the folder, with its creds.json and passphrase.

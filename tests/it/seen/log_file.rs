@@ -41,6 +41,47 @@ fn a_history_begins_with_the_settings_and_has_figures_every_second() {
 }
 
 #[test]
+fn a_history_of_publishing_has_figures_every_second_and_the_totals_of_the_summary() {
+    let sandbox = Sandbox::new("published").with_topic(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    // Four seconds' worth.
+    let run = Run::new(["produce", "--topic-name", &sandbox.topic, "-o", "json"]).args([
+        "--num",
+        "2000",
+        "--rate",
+        "500",
+        "--log-file",
+    ]);
+    let summary = run.arg(&path).finish().success().json();
+    let lines = lines(&path);
+    assert_eq!((message(&lines[0]), &lines[0]["fields"]["verb"]), ("started", &"produce".into()));
+    let figures: Vec<&Value> = lines
+        .iter()
+        .filter(|line| message(line) == "figures")
+        .map(|line| &line["fields"])
+        .collect();
+    assert!(figures.len() >= 2, "{lines:?}");
+    let count = |fields: &Value, name: &str| fields[name].as_u64().expect("a count");
+    for fields in &figures {
+        let [sent, acknowledged, failed, in_flight] =
+            ["sent", "acknowledged", "failed", "in_flight"].map(|name| count(fields, name));
+        assert_eq!(failed, 0, "{fields}");
+        assert!(acknowledged + in_flight <= sent && sent <= 2_000, "{fields}");
+        assert!(fields["records_per_second"].as_f64().expect("a rate") >= 0.0, "{fields}");
+    }
+    assert!(figures.is_sorted_by_key(|fields| count(fields, "acknowledged")), "{figures:?}");
+    assert!(count(figures[0], "acknowledged") < 2_000, "seen while it went on: {figures:?}");
+    let last = lines.last().expect("a line");
+    assert_eq!((message(last), &last["fields"]["exit_code"]), ("done", &0.into()));
+    assert_eq!(summary["acknowledged"], 2_000);
+    for name in ["sent", "acknowledged", "failed", "rejected", "bytes"] {
+        assert_eq!(last["fields"][name], summary[name], "{name}: {last}");
+    }
+    assert_eq!(last["fields"]["in_flight"], 0);
+}
+
+#[test]
 fn the_next_run_appends() {
     let sandbox = Sandbox::new("append").with_topic(1);
     sandbox.set_up("orders");

@@ -12,11 +12,12 @@ pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
+mod turn;
 
 pub use asker::Asker;
 pub use kafka::{Kafka, Raw, kafka};
 pub use killer::Killer;
-pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port};
+pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port, verified};
 pub use pooler::Pooler;
 pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
 pub use program::{Run, eventually, orderctl};

@@ -222,6 +222,22 @@ impl Sandbox {
     }
 }
 
+/// What a run of `verify` counts in all, without what it counts none of: `stored
+/// 10, unknown 5`. It must end with this exit code.
+#[track_caller]
+pub fn verified(verify: Run, code: i32) -> String {
+    let report = verify.finish().code(code).json();
+    let named = |name: &str| {
+        let count = report["totals"][name].as_u64().unwrap_or_else(|| panic!("{name}: {report}"));
+        (count > 0).then(|| format!("{name} {count}"))
+    };
+    COUNTS.into_iter().filter_map(named).collect::<Vec<_>>().join(", ")
+}
+
+/// What `verify` counts, but for what it has read.
+const COUNTS: [&str; 8] =
+    ["stored", "duplicates", "rejected", "missing", "duplicated", "extra", "behind", "unknown"];
+
 /// The stack's database under a port, for a role with the password `pw-ROLE`.
 pub fn uri_as(role: &str, port: u16) -> String {
     let owner = uri_at_port(port);

@@ -61,6 +61,7 @@ pub fn orderctl<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Finished 
 pub struct Run {
     command: Command,
     stdin: Vec<u8>,
+    stderr: Option<Stdio>,
     limit: Duration,
 }
 
@@ -92,7 +93,7 @@ impl Run {
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
-        Run { command, stdin: Vec::new(), limit: LIMIT }.stdin("")
+        Run { command, stdin: Vec::new(), stderr: None, limit: LIMIT }.stdin("")
     }
 
     /// One argument more.
@@ -125,6 +126,12 @@ impl Run {
         self
     }
 
+    /// Where its standard error goes instead of into [`Finished::stderr`].
+    pub fn stderr(mut self, to: impl Into<Stdio>) -> Run {
+        self.stderr = Some(to.into());
+        self
+    }
+
     /// How long it may take: longer is a failure of the test.
     pub fn limit(mut self, limit: Duration) -> Run {
         self.limit = limit;
@@ -144,7 +151,7 @@ impl Run {
             .command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.stderr.unwrap_or_else(Stdio::piped))
             .spawn()
             .expect("the program starts");
         let mut stdin = child.stdin.take().expect("a pipe");
@@ -152,7 +159,7 @@ impl Run {
         // It may end without reading everything: that is its right.
         std::thread::spawn(move || stdin.write_all(&bytes));
         let stdout = collect(child.stdout.take().expect("a pipe"));
-        let stderr = collect(child.stderr.take().expect("a pipe"));
+        let stderr = child.stderr.take().and_then(collect);
         Running { child, deadline: Instant::now() + self.limit, stdout, stderr }
     }
 }
@@ -205,8 +212,9 @@ impl Running {
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let status = self.wait();
+        // Nothing was collected of what went elsewhere.
         let text = |thread: Option<JoinHandle<String>>| {
-            thread.expect("taken once").join().expect("the reader's thread")
+            thread.map_or_else(String::new, |thread| thread.join().expect("the reader's thread"))
         };
         let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
         let finished = Finished { code: status.and_then(|status| status.code()), stdout, stderr };
@@ -247,14 +255,17 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
-/// Waits until a condition holds, looking every 20 ms; a failure of the test
-/// after `limit`.
+/// Waits until a condition holds; a failure of the test after `limit`. Looks
+/// every 10 ms at first and every 150 ms in the end: most looks are a connection
+/// over TLS, and too many of them would be most of what the machine does.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(10);
     while !holds() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         // What is awaited is seen only by looking.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(150));
     }
 }

@@ -1,9 +1,11 @@
 //! Names that no other test uses.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{kafka, sql};
+use super::turn::Turn;
+use super::{eventually, kafka, sql};
 
 /// A topic, a group and a schema of a test's own, on the shared stack.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub struct Sandbox {
     pub group: String,
     /// Name of an empty schema.
     pub schema: String,
+    /// Held by a test that uses the machine to the full.
+    pub turn: Option<Arc<Turn>>,
 }
 
 impl Sandbox {
@@ -25,13 +29,29 @@ impl Sandbox {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let unique = format!("{name}_{:x}_{}_{number}", now.as_millis(), std::process::id());
         sql(&format!("create schema {unique}"));
-        Sandbox { topic: unique.clone(), group: format!("{unique}_group"), schema: unique }
+        let (topic, group) = (unique.clone(), format!("{unique}_group"));
+        Sandbox { topic, group, schema: unique, turn: None }
+    }
+
+    /// For a test that uses the machine to the full: waits for its turn, which
+    /// lasts as long as the sandbox.
+    pub fn in_turn(mut self) -> Sandbox {
+        self.turn = Some(Arc::new(Turn::take()));
+        self
     }
 
     /// Creates the topic.
     pub fn with_topic(self, partitions: i32) -> Sandbox {
         kafka().create_topic(&self.topic, partitions, &[]);
         self
+    }
+
+    /// Deletes the topic, and creates it again with one partition.
+    pub fn with_topic_anew(self) -> Sandbox {
+        kafka().delete_topic(&self.topic);
+        let is_gone = || kafka().partitions(&self.topic) == 0;
+        eventually("the topic is gone", Duration::from_secs(30), is_gone);
+        self.with_topic(1)
     }
 
     /// A name inside the schema.

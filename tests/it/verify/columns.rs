@@ -1,7 +1,7 @@
 //! Ids of every type that a column may have.
 
 use super::{counts, fine, found, wrong};
-use crate::support::{Sandbox, order, sql};
+use crate::support::{Sandbox, order, order_with, sql};
 
 /// Ids as events have them, stored into an id column of a type; then the row of
 /// the first is deleted and must be missing under `name`.
@@ -60,6 +60,27 @@ fn ids_that_no_column_can_hold_are_dead_letters_on_both_sides() {
     sql(&format!("delete from orderctl.dead_letter where group_name = '{}'", sandbox.group));
     let report = wrong(&sandbox);
     assert_eq!(found(&report), ["missing - 0/1", "missing - 0/2"]);
+}
+
+#[test]
+fn a_record_without_its_dead_letter_is_missing_though_another_one_stored_its_id() {
+    let sandbox = Sandbox::new("same_id").with_topic(1);
+    sandbox.set_up("orders");
+    sql(&format!("alter table {} alter quantity type smallint", sandbox.table("orders")));
+    sandbox.publish(&[order("1"), order_with("1", "/quantity", 70000), order("1")]);
+    sandbox.store("orders").finish().code(3);
+    let names = ["stored", "duplicates", "rejected"];
+    assert_eq!(counts(&fine(&sandbox)["totals"], names), [1, 1, 1]);
+    sql(&format!("delete from orderctl.dead_letter where group_name = '{}'", sandbox.group));
+    let report = wrong(&sandbox);
+    assert_eq!(found(&report), ["missing 1 0/1"]);
+    assert_eq!(counts(&report["totals"], names), [1, 1, 0]);
+}
+
+#[test]
+fn ids_that_the_server_cuts_or_rounds_are_compared_as_it_stores_them() {
+    stored_and_deleted("cut", "varchar(3)", &["abc   ", "ab", "abc"], 2, "abc");
+    stored_and_deleted("rounded", "numeric(6,1)", &["9.96", "10", "7.04", "7.05"], 3, "10");
 }
 
 #[test]

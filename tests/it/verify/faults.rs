@@ -1,6 +1,6 @@
 //! What somebody else did to the table, the dead letters and the ledger.
 
-use super::{counts, fine, for_people, found, verify, wrong};
+use super::{counts, fine, for_people, found, wrong};
 use crate::support::{Sandbox, order, orders, sql};
 
 const JUDGED: [&str; 5] = ["read", "stored", "duplicates", "rejected", "missing"];
@@ -156,7 +156,7 @@ fn only_as_many_are_named_as_wanted_and_the_others_are_counted() {
     let sandbox = ten_stored("many");
     let table = sandbox.table("orders");
     sql(&format!("update {table} set order_id = 'x' || order_id where order_id <> 'a0'"));
-    let report = verify(&sandbox, "orders").args(["--show", "2"]).finish().code(1).json();
+    let report = sandbox.verify("orders").args(["--show", "2"]).finish().code(1).json();
     assert_eq!(found(&report).len(), 4, "{report}");
     assert_eq!(report["findings_left_out"], 14);
     assert_eq!(counts(&report["totals"], ["missing", "extra"]), [9, 9]);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{fine, for_people, verify, wrong};
+use super::{fine, for_people, wrong};
 use crate::support::{Run, Sandbox, sql};
 
 /// Orders with known faults, published and stored; their manifest is in a
@@ -32,7 +32,7 @@ fn a_promise_that_was_kept_is_found_kept_whatever_is_done_with_duplicates() {
         let folder = tempfile::tempdir().unwrap();
         let consume = ["--on-duplicate", policy];
         let (sandbox, path) = with_manifest("promise", folder.path(), &consume);
-        let run = verify(&sandbox, "orders").args(["--manifest", &path]);
+        let run = sandbox.verify("orders").args(["--manifest", &path]);
         let report = run.finish().success().json();
         assert!(deviations(&report).is_empty(), "{policy}: {report}");
         let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn a_promise_that_was_not_kept_is_a_failure_even_when_topic_and_table_agree() {
     Run::new(["produce", "--topic-name", &sandbox.topic, "--num", "5"]).finish().success();
     sandbox.store("orders").finish().success();
     fine(&sandbox);
-    let run = verify(&sandbox, "orders").args(["--manifest", &path]).finish().code(1);
+    let run = sandbox.verify("orders").args(["--manifest", &path]).finish().code(1);
     assert!(run.stderr.contains("manifest"), "{run}");
     assert_eq!(deviations(&run.json()), ["read", "stored"]);
 
@@ -67,12 +67,12 @@ fn a_manifest_of_another_topic_or_of_nothing_is_a_wrong_usage() {
     let (sandbox, path) = with_manifest("another", folder.path(), &[]);
     let other = Sandbox::new("not_this").with_topic(1);
     let moved = Sandbox { topic: other.topic.clone(), ..sandbox.clone() };
-    let refused = verify(&moved, "orders").args(["--manifest", &path]).finish().code(2);
+    let refused = moved.verify("orders").args(["--manifest", &path]).finish().code(2);
     assert!(refused.stderr.contains(&sandbox.topic), "{refused}");
     let nothing = folder.path().join("n.json");
     std::fs::write(&nothing, "{}").unwrap();
-    let run = verify(&sandbox, "orders").arg("--manifest").arg(&nothing).finish().code(2);
+    let run = sandbox.verify("orders").arg("--manifest").arg(&nothing).finish().code(2);
     assert!(run.stderr.contains("produce --manifest"), "{run}");
-    let run = verify(&sandbox, "orders").args(["--manifest", "/nowhere.json"]).finish().code(1);
+    let run = sandbox.verify("orders").args(["--manifest", "/nowhere.json"]).finish().code(1);
     assert!(run.stderr.contains("/nowhere.json"), "{run}");
 }

@@ -71,6 +71,56 @@ fn rows_that_another_group_may_have_stored_are_unknown() {
     assert_eq!(found(&wrong(&other)), ["missing b1 0/1"]);
 }
 
+/// Ten rows and a dead letter of a topic that is made anew then, with five other
+/// orders in it; consumed on from where `choice` says.
+fn went_on(name: &str, choice: &str) -> Sandbox {
+    let sandbox = Sandbox::new(name).with_topic(1);
+    sandbox.set_up("orders");
+    sandbox.publish(&[&[order("")], &orders("old", 10)[..]].concat());
+    sandbox.store("orders").finish().code(3);
+    let sandbox = sandbox.with_topic_anew();
+    sandbox.publish(&orders("new", 5));
+    sandbox.store("orders").args(["--on-data-loss", choice]).finish().success();
+    sandbox
+}
+
+#[test]
+fn what_came_from_a_topic_that_is_gone_is_unknown() {
+    let sandbox = went_on("went_on_earliest", "earliest");
+    let report = fine(&sandbox);
+    let names = ["read", "stored", "rejected", "unknown"];
+    assert_eq!(counts(&report["totals"], names), [5, 5, 0, 11]);
+    assert_eq!(counts(&report["partitions"][0], names), [5, 5, 0, 1], "the letter");
+    assert_eq!(counts(&report["rows"], ["rows", "extra", "unknown"]), [15, 0, 10]);
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(note.contains("--on-data-loss") && note.contains("partition 0 to 0"), "{report}");
+
+    let table = sandbox.table("orders");
+    sql(&format!("delete from {table} where order_id in ('old3', 'new3')"));
+    sql(&format!(
+        "insert into orderctl.dead_letter (group_name, topic, partition, \"offset\", field, reason,
+             table_schema, table_name)
+         values ('{}', '{}', 0, 9, '', 'made up', '{}', 'orders')",
+        sandbox.group, sandbox.topic, sandbox.schema
+    ));
+    assert_eq!(found(&wrong(&sandbox)), ["missing new3 0/3", "extra - 0/9"]);
+}
+
+#[test]
+fn records_that_were_skipped_by_choice_are_unknown_and_later_ones_are_judged() {
+    let sandbox = went_on("went_on_latest", "latest");
+    sandbox.publish(&[order("new3"), order("later"), order("")]);
+    sandbox.store("orders").finish().code(3);
+    let report = fine(&sandbox);
+    let names = ["read", "stored", "duplicates", "rejected", "unknown"];
+    assert_eq!(counts(&report["partitions"][0], names), [8, 2, 0, 1, 5 + 1]);
+    assert_eq!(report["rows"]["unknown"], 10);
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(note.contains("partition 0 to 5"), "{report}");
+    sql(&format!("delete from {} where order_id = 'new3'", sandbox.table("orders")));
+    assert_eq!(found(&wrong(&sandbox)), ["missing new3 0/5"], "the one that was read");
+}
+
 #[test]
 fn aborted_transactions_and_their_markers_are_no_records() {
     let sandbox = Sandbox::new("aborted").with_topic(1);

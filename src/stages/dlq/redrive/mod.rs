@@ -1,5 +1,6 @@
 //! `dlq redrive`: letters published again, or stored after all.
 
+mod fate;
 mod foreign;
 mod own;
 mod redriver;
@@ -69,7 +70,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     on_duplicate: OnDuplicate,
 
-    /// What to do when an earlier run was killed and retention has removed what would tell
+    /// What to do when an earlier run was killed and retention or compaction may have removed
+    /// what would tell
     #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
     if_unknown: IfUnknown,
 
@@ -107,7 +109,11 @@ enum IfUnknown {
 impl Args {
     fn check(&self) -> Result<(), Usage> {
         let said = |text: &str| Err(Usage(text.into()));
-        if self.names.is_empty() && !self.all && self.which.is_empty() {
+        let finds_all = match self.topic {
+            Some(_) => self.which.finds_all_of_a_topic(),
+            None => self.which.is_empty(),
+        };
+        if self.names.is_empty() && !self.all && finds_all {
             return said(
                 "say which letters to redrive: by number, by a filter such as --reason priority, \
                  or --all",
@@ -134,7 +140,7 @@ struct Summary {
     done_before: u64,
     /// Letters published by this run.
     published: u64,
-    /// Letters that an earlier run had published, as was found out now.
+    /// Chosen letters that an earlier run had published, as was found out now.
     found_published: u64,
     /// Letters whose id is in the table now.
     stored: u64,
@@ -142,10 +148,14 @@ struct Summary {
     duplicates: u64,
     /// Letters that the table, or the cluster, refuses.
     refused: u64,
-    /// Letters of which nobody can tell whether they were published.
+    /// Chosen letters of which nobody can tell whether they were published.
     unknown: u64,
     /// Letters left to another run, or because this one ended early.
     left: u64,
+    /// Letters that were not chosen and that an earlier run had published.
+    others_found_published: u64,
+    /// Letters that were not chosen and of which nobody can tell.
+    others_unknown: u64,
     /// What a dry run would move, and where.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     moves: BTreeMap<String, Move>,
@@ -196,6 +206,8 @@ impl fmt::Display for Summary {
             (self.refused, "refused again"),
             (self.unknown, "unknown whether published"),
             (self.left, "left"),
+            (self.others_found_published, "others published by an earlier run"),
+            (self.others_unknown, "others unknown whether published"),
         ];
         let told = |(at, (count, _)): &(usize, &(u64, &str))| *at == 0 || *count > 0;
         let counts: Vec<String> = (counts.iter().enumerate().filter(told))
@@ -237,8 +249,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     if summary.unknown > 0 {
         bail!(
             "an earlier run was killed, and what would tell whether it published {} is gone \
-             from the topic: see whether the effect is there, then decide with --if-unknown again \
-             or --if-unknown done",
+             from the topic, or may be: see whether the effect is there, then decide with \
+             --if-unknown again or --if-unknown done",
             plural(summary.unknown, "letter")
         );
     }

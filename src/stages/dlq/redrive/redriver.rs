@@ -1,18 +1,20 @@
 //! One run on one topic: finds out what earlier runs left, then publishes
 //! portions. Why nothing is moved twice is told in `edges::postgres::redrive`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
 use super::super::{Desk, partition_count};
+use super::fate::Fate;
 use super::{IfUnknown, Summary};
 use crate::config::KafkaSettings;
 use crate::console::plural;
 use crate::edges::kafka::excerpt::{Excerpt, Isolation, Span};
 use crate::edges::kafka::republish::{Outgoing, Published, Publisher};
+use crate::edges::kafka::topics;
 use crate::edges::postgres::redrive::{self, Ending, Run, Source};
 
 /// The header that names a letter, as LEDGER/SOURCE/NUMBER.
@@ -32,12 +34,13 @@ pub struct Redriver<'d> {
     source: Source,
     run: Run,
     publisher: Publisher,
+    kafka: KafkaSettings,
     committed: Excerpt,
     uncommitted: Excerpt,
     /// What every mark of this ledger's letters begins with.
     mark: String,
-    /// Letters of earlier runs that are settled: published, or nobody can tell.
-    settled: BTreeSet<i64>,
+    /// What became of letters that earlier runs took, as far as they stay so.
+    settled: BTreeMap<i64, Fate>,
 }
 
 impl<'d> Redriver<'d> {
@@ -67,9 +70,17 @@ impl<'d> Redriver<'d> {
         let transactional_id = format!("orderctl-dlq-{identity}-{topic}");
         let publisher = Publisher::new(kafka, topic, &transactional_id, console, stop)?;
         let mark = format!("{identity}/{}/", source.tag());
-        let settled = BTreeSet::new();
-        let mut redriver =
-            Redriver { desk, source, run, publisher, committed, uncommitted, mark, settled };
+        let mut redriver = Redriver {
+            desk,
+            source,
+            run,
+            publisher,
+            kafka: kafka.clone(),
+            committed,
+            uncommitted,
+            mark,
+            settled: BTreeMap::new(),
+        };
         redriver.settle(if_unknown, summary)?;
         Ok(redriver)
     }
@@ -92,23 +103,19 @@ impl<'d> Redriver<'d> {
             let Search { found, is_complete } = self.search(&earlier, &ids)?;
             let others: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();
             let mut published: Vec<i64> = found.into_iter().collect();
-            summary.found_published += published.len() as u64;
-            self.settled.extend(&published);
             let open_again = match if_unknown {
                 _ if is_complete => others,
                 IfUnknown::Again => others,
                 IfUnknown::Done => {
-                    summary.found_published += others.len() as u64;
-                    self.settled.extend(&others);
                     published.extend(others);
                     Vec::new()
                 }
                 IfUnknown::Leave => {
-                    summary.unknown += others.len() as u64;
-                    self.settled.extend(&others);
+                    self.note_fate(&others, Fate::Unknown, summary);
                     Vec::new()
                 }
             };
+            self.note_fate(&published, Fate::Published, summary);
             let ending = Ending::Published;
             self.desk.ask(redrive::finish(client, ledger, source, &earlier, &published, ending))?;
             let opening = redrive::settle(client, ledger, source, &run, &earlier, &open_again);
@@ -117,9 +124,14 @@ impl<'d> Redriver<'d> {
         Ok(())
     }
 
+    fn note_fate(&mut self, ids: &[i64], fate: Fate, summary: &mut Summary) {
+        self.settled.extend(ids.iter().map(|id| (*id, fate)));
+        ids.iter().for_each(|_| summary.settle(fate));
+    }
+
     /// Looks for letters in what was committed since an earlier run began.
     fn search(&self, earlier: &Run, ids: &[i64]) -> anyhow::Result<Search> {
-        let (spans, is_complete) = self.visible_since(earlier)?;
+        let (spans, mut is_complete) = self.visible_since(earlier)?;
         let wanted: BTreeSet<i64> = ids.iter().copied().collect();
         let mut found = BTreeSet::new();
         self.committed.read(&spans, &self.desk.context.stop, |record| {
@@ -133,7 +145,28 @@ impl<'d> Redriver<'d> {
                 false => ControlFlow::Continue(()),
             })
         })?;
+        if is_complete && found.len() < wanted.len() {
+            is_complete = self.keeps_every_copy()?;
+        }
         Ok(Search { found, is_complete })
+    }
+
+    /// Whether a copy that was not found was never there: compaction removes one
+    /// once a later record has its key. A topic whose policy this login may not
+    /// see is taken for a compacted one, as `verify` does.
+    fn keeps_every_copy(&self) -> anyhow::Result<bool> {
+        let (console, topic) = (&self.desk.context.console, &self.run.topic);
+        let why = match topics::is_compacted(&self.kafka, topic, console, &self.desk.context.stop)?
+        {
+            Some(false) => return Ok(true),
+            Some(true) => "is compacted",
+            None => "may be compacted (this login has no right DESCRIBE_CONFIGS on it)",
+        };
+        console.note(format!(
+            "topic {topic} {why}: a letter that is not found may have been published and removed \
+             for a later record with its key"
+        ));
+        Ok(false)
     }
 
     /// What has to be searched, once every transaction in it has ended; false
@@ -190,7 +223,11 @@ impl<'d> Redriver<'d> {
     ) -> anyhow::Result<()> {
         let Desk { client, ledger, context, .. } = self.desk;
         let (source, run) = (self.source, &self.run);
-        let ids: Vec<i64> = ids.iter().copied().filter(|id| !self.settled.contains(id)).collect();
+        for fate in ids.iter().filter_map(|id| self.settled.get(id)) {
+            summary.choose_settled(*fate);
+        }
+        let unsettled = |id: &i64| !self.settled.contains_key(id);
+        let ids: Vec<i64> = ids.iter().copied().filter(unsettled).collect();
         let taken = self.desk.ask(redrive::take(client, ledger, source, run, &ids))?;
         if taken.is_empty() {
             return Ok(());
