@@ -8,6 +8,7 @@ mod dlq;
 mod doctor;
 mod exactly_once;
 mod produce;
+mod route_cities;
 mod secrets;
 mod seen;
 mod stack;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -67,8 +67,8 @@ pub struct Joining {
 
 /// A group member on one topic.
 pub struct Consumer {
-    inner: Arc<BaseConsumer<Callbacks>>,
-    topic: String,
+    pub(super) inner: Arc<BaseConsumer<Callbacks>>,
+    pub(super) topic: String,
 }
 
 /// What poll came back with.
@@ -98,17 +98,6 @@ pub enum Happening {
     PositionLost,
     /// Something no wait will cure.
     Failed(anyhow::Error),
-}
-
-/// Where a group goes on in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
-    /// The partition's number.
-    pub partition: i32,
-    /// The offset of the next record.
-    pub next_offset: i64,
-    /// The high watermark.
-    pub end: i64,
 }
 
 /// A record, borrowed from the client's memory.
@@ -211,44 +200,6 @@ impl Consumer {
         // They may be of a topic that was deleted since.
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.assign(&self.list(positions)?).context("cannot assign partitions")
-    }
-
-    /// Where the group goes on in these partitions: at its committed positions, or
-    /// at the first record of a partition that it never committed.
-    ///
-    /// # Errors
-    /// When the broker does not answer in time, as while a transaction on the
-    /// positions is pending.
-    pub fn committed(&self, partitions: &[i32], limit: Duration) -> anyhow::Result<Vec<Committed>> {
-        let asked = self.list(partitions.iter().map(|partition| (*partition, 0)))?;
-        let known = self
-            .inner
-            .committed_offsets(asked, limit)
-            .context("cannot ask for the group's positions")?;
-        let mut committed = Vec::with_capacity(partitions.len());
-        for one in known.elements() {
-            let (first, end) = self
-                .inner
-                .fetch_watermarks(&self.topic, one.partition(), limit)
-                .context("cannot ask for the watermarks")?;
-            let next_offset = match one.offset() {
-                Offset::Offset(offset) => offset,
-                _ => first,
-            };
-            committed.push(Committed { partition: one.partition(), next_offset, end });
-        }
-        Ok(committed)
-    }
-
-    /// The member's place in its group, by which the cluster fences zombies; none
-    /// when it is in no group.
-    pub(super) fn group_metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.inner.group_metadata()
-    }
-
-    /// Positions as librdkafka has them.
-    pub(super) fn positions(&self, positions: &[(i32, i64)]) -> anyhow::Result<TopicPartitionList> {
-        self.list(positions.iter().copied())
     }
 
     /// Gives all partitions back.
@@ -371,7 +322,7 @@ impl Consumer {
         }
     }
 
-    fn list(
+    pub(super) fn list(
         &self,
         positions: impl Iterator<Item = (i32, i64)>,
     ) -> anyhow::Result<TopicPartitionList> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::{Loop, Partition};
-use crate::edges::kafka::consumer::Committed;
+use crate::edges::kafka::membership::Committed;
 use crate::edges::kafka::transaction::Trouble;
 
 /// How long the broker may take to tell the committed positions.

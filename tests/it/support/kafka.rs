@@ -171,6 +171,15 @@ impl Kafka {
         found.map(|topic| topic.partitions().len()).sum()
     }
 
+    /// The topics whose names begin so, in order.
+    pub fn topics_like(self, prefix: &str) -> Vec<String> {
+        let metadata = self.client().fetch_metadata(None, LIMIT).expect("metadata");
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+        names.sort();
+        names
+    }
+
     /// All committed records of a topic, partition by partition, in order.
     pub fn read_all(self, topic: &str) -> Vec<OwnedMessage> {
         let consumer: BaseConsumer = self
