@@ -9,6 +9,7 @@ mod doctor;
 mod exactly_once;
 mod produce;
 mod route_cities;
+mod seating;
 mod secrets;
 mod seen;
 mod stack;
