@@ -1,5 +1,7 @@
 //! `produce`: what it says it published is in the topic.
 
+mod url;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

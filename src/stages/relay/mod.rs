@@ -130,7 +130,8 @@ pub fn run(stage: Stage<'_>, args: &Args, context: &Context) -> anyhow::Result<S
     let letters = letters.unwrap_or_else(|| dead_letter::default_topic(stage.from));
     let instance = args.instance.clone().unwrap_or_else(worker_name);
     context.console.note(format!("{}: reading {} as group {group}", stage.name, stage.from));
-    let mut display = Display { console: &context.console, line: context.console.live_line() };
+    let line = context.console.live_line();
+    let mut display = Display { name: stage.name, console: &context.console, line };
     let (totals, ending) = relay::run(
         Parts {
             consumer,
@@ -193,6 +194,7 @@ fn worker_name() -> String {
 
 /// The live line on a terminal, and notes about what is away.
 struct Display<'c> {
+    name: &'static str,
     console: &'c Console,
     line: ProgressBar,
 }
@@ -210,8 +212,8 @@ impl Display<'_> {
 
     fn show_totals(&mut self, totals: &Totals) {
         self.line.set_message(format!(
-            "read {}, published {}, rejected {}, transactions {}",
-            totals.read, totals.published, totals.rejected, totals.commits
+            "{}: read {}, published {}, rejected {}, transactions {}",
+            self.name, totals.read, totals.published, totals.rejected, totals.commits
         ));
     }
 }
