@@ -101,6 +101,14 @@ impl Fetcher {
     /// # Errors
     /// As [`tls::read_authorities`].
     pub fn new(address: Address, authorities: Option<&Path>) -> anyhow::Result<Fetcher> {
+        Fetcher::within(LIMIT, address, authorities)
+    }
+
+    fn within(
+        limit: Duration,
+        address: Address,
+        authorities: Option<&Path>,
+    ) -> anyhow::Result<Fetcher> {
         let mut extra = Vec::new();
         if let Some(path) = authorities {
             for one in tls::read_authorities(path, &mut Vec::new())? {
@@ -113,7 +121,7 @@ impl Fetcher {
             .https_only(address.has_tls())
             .redirect(redirect::Policy::limited(REDIRECTS_MAX))
             .connect_timeout(CONNECT_LIMIT)
-            .timeout(LIMIT)
+            .timeout(limit)
             .user_agent(concat!("orderctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot set up the HTTP client")?;
@@ -220,7 +228,84 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+
     use super::*;
+
+    fn fetch(address: SocketAddr) -> Result<Vec<u8>, Trouble> {
+        fetch_within(LIMIT, address)
+    }
+
+    fn fetch_within(limit: Duration, address: SocketAddr) -> Result<Vec<u8>, Trouble> {
+        let address = Address::parse(&format!("http://{address}/path?key=hunter2")).unwrap();
+        let fetcher = Fetcher::within(limit, address, None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(fetcher.fetch())
+    }
+
+    /// A server that answers once, with these bytes, then ends the connection.
+    fn serve(answer: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request);
+            // A client that has enough goes away.
+            let _ = stream.write_all(&answer);
+        });
+        address
+    }
+
+    #[track_caller]
+    fn assert_passes(answer: Result<Vec<u8>, Trouble>, word: &str) {
+        match answer {
+            Err(Trouble::Wait { why, at_least: None }) => {
+                assert!(why.contains(word) && !why.contains("hunter2"), "{why}");
+            }
+            other => panic!("{word}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_away_or_silent_or_breaks_off_is_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let patience = Duration::from_millis(300);
+        assert_passes(fetch_within(patience, silent.local_addr().unwrap()), "in time");
+        let closed = silent.local_addr().unwrap();
+        drop(silent);
+        assert_passes(fetch(closed), "refused");
+        assert_passes(fetch(serve(Vec::new())), "cannot be reached");
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[1";
+        assert_passes(fetch(serve(cut.to_vec())), "cannot be reached");
+        assert_passes(fetch(serve(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec())), "cannot be reached");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_refused() {
+        let mut answer = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        answer.resize(answer.len() + BODY_BYTES_MAX, b' ');
+        assert_eq!(fetch(serve(answer.clone())).unwrap().len(), BODY_BYTES_MAX);
+        answer.push(b' ');
+        let Err(Trouble::Stop(refusal)) = fetch(serve(answer)) else { panic!("taken") };
+        assert!(refusal.to_string().contains("ask for fewer"), "{refusal}");
+    }
+
+    #[test]
+    fn an_answer_may_send_us_elsewhere_but_not_for_ever() {
+        let to = |address: SocketAddr| {
+            format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{address}/x\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        let last = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]".to_vec());
+        assert_eq!(fetch(serve(to(last).into_bytes())).unwrap(), b"[]");
+        let far = (0..=REDIRECTS_MAX).fold(last, |next, _| serve(to(next).into_bytes()));
+        let Err(Trouble::Stop(refusal)) = fetch(far) else { panic!("followed") };
+        let refusal = refusal.to_string();
+        assert!(refusal.contains("elsewhere") && !refusal.contains("hunter2"), "{refusal}");
+    }
 
     #[test]
     fn an_address_is_shown_without_what_may_be_secret() {
