@@ -1,5 +1,7 @@
 //! `enrich`: each user once in each of the three topics, then in the table.
 
+mod deploy;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
