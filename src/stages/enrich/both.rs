@@ -1,5 +1,9 @@
 //! Both steps in one process: each as if it ran in a process of its own, in the
 //! same group and with the same results.
+//!
+//! One loop that publishes to both topics at once would read each user once only.
+//! But then a second step that later runs alone could not know which users of the
+//! topic between have their tags already, and would publish them again.
 
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
