@@ -10,6 +10,7 @@ mod enrich;
 mod exactly_once;
 mod produce;
 mod route_cities;
+mod seating;
 mod secrets;
 mod seen;
 mod stack;

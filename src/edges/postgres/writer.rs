@@ -126,7 +126,7 @@ impl AtWork {
     }
 
     fn sorted(&self, mut batch: Batch) -> Batch {
-        batch.sort(self.destination.target.repeat(self.destination.on_duplicate));
+        self.destination.target.arrange(&mut batch, self.destination.on_duplicate);
         batch
     }
 

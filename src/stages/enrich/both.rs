@@ -141,17 +141,7 @@ mod tests {
     }
 
     fn summary(read: u64, interrupted: bool) -> Summary {
-        Summary {
-            topic: "t".into(),
-            group: "g".into(),
-            read,
-            published: read,
-            rejected: 0,
-            commits: 1,
-            aborts: 0,
-            seconds: 1.0,
-            interrupted,
-        }
+        Summary { read, published: read, commits: 1, interrupted, ..Summary::default() }
     }
 
     /// Reads one record, then waits until it is stopped.

@@ -12,9 +12,8 @@ use anyhow::bail;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::relay::{self, Stage, Summary};
+use super::relay::{self, Shape, Stage, Summary};
 use crate::cli::Context;
-use crate::config::KafkaSettings;
 use crate::config::args::parse_topic_name;
 use crate::edges::kafka::client::{self, Cluster};
 use crate::edges::kafka::topics::{self, Wanted};
@@ -164,7 +163,7 @@ impl fmt::Display for Report {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     args.check()?;
     let tags = Tags::read(args.tags.as_deref())?;
-    let topics = match Topics::prepare(args, context) {
+    let shape = match prepare(args, context) {
         // What was being waited for is of no interest any more.
         Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
         prepared => prepared?,
@@ -173,13 +172,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         let mut make = |raw: &Raw<'_>, outgoing: &mut Outgoing| {
             step::timestamp(raw, Timestamp::now(), &args.via, outgoing)
         };
-        topics.relay(Step::Timestamp, &args.from, &mut make, relay, context)
+        self::relay(Step::Timestamp, &args.from, shape, &mut make, relay, context)
     };
     let tags = |relay: &relay::Args, context: &Context| {
         let mut make = |raw: &Raw<'_>, outgoing: &mut Outgoing| {
             step::tags(raw, &tags, args.seed, &args.to, outgoing)
         };
-        topics.relay(Step::Tags, &args.via, &mut make, relay, context)
+        self::relay(Step::Tags, &args.via, shape, &mut make, relay, context)
     };
     let (timestamp, tags) = match args.step {
         Some(Step::Timestamp) => (Some(timestamp(&args.relay, context)?), None),
@@ -194,64 +193,49 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     Ok(report.outcome())
 }
 
-/// The topics that are there, and how to make others.
-struct Topics<'a> {
-    args: &'a Args,
-    settings: KafkaSettings,
-    known: Vec<String>,
+fn relay(
+    step: Step,
+    from: &str,
+    shape: Shape,
+    make: crate::engine::relay::Step<'_>,
+    relay: &relay::Args,
+    context: &Context,
+) -> anyhow::Result<Summary> {
+    let stage = Stage { shape, ..Stage::new(step.name(), from, make) };
+    let group = Some(step.group(relay.group.as_deref()));
+    relay::run(stage, &relay::Args { group, ..relay.clone() }, context)
 }
 
-impl<'a> Topics<'a> {
-    /// Creates what the steps need and is not there.
-    fn prepare(args: &'a Args, context: &Context) -> anyhow::Result<Topics<'a>> {
-        let settings = context.kafka()?;
-        let cluster = client::probe(&settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-        let Args { from, via, to, .. } = args;
-        if args.step != Some(Step::Tags) && partitions_of(&cluster, from).is_none() {
-            bail!(
-                "there is no topic {from}: publish to it with `orderctl produce --kind user \
-                 --topic-name {from} --create-topic`, or name another with --from"
-            );
+/// Creates the topics that the steps need before their first record and that are
+/// not there; how to create others later.
+fn prepare(args: &Args, context: &Context) -> anyhow::Result<Shape> {
+    let settings = context.kafka()?;
+    let cluster = client::probe(&settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
+    let Args { from, via, to, .. } = args;
+    let of_source = partitions_of(&cluster, from);
+    if args.step != Some(Step::Tags) && of_source.is_none() {
+        bail!(
+            "there is no topic {from}: publish to it with `orderctl produce --kind user \
+             --topic-name {from} --create-topic`, or name another with --from"
+        );
+    }
+    let shape = Shape {
+        partitions: args.partitions.or(of_source),
+        replication_factor: args.replication_factor,
+    };
+    let needed: &[&String] = match args.step {
+        Some(Step::Timestamp) => &[via],
+        _ => &[via, to],
+    };
+    for name in needed {
+        if partitions_of(&cluster, name).is_none() {
+            let Shape { partitions, replication_factor } = shape;
+            let wanted = Wanted { name, partitions, replication_factor };
+            topics::create(&settings, &wanted, &context.console, &context.stop)?;
+            context.console.note(format_args!("created topic {name}"));
         }
-        let needed: &[&String] = match args.step {
-            Some(Step::Timestamp) => &[via],
-            _ => &[via, to],
-        };
-        let known = cluster.topics.iter().map(|(name, _)| name.clone()).collect();
-        let mut topics = Topics { args, settings, known };
-        let partitions = args.partitions.or(partitions_of(&cluster, from));
-        for name in needed {
-            if !topics.known.contains(name) {
-                topics.create(name, partitions, context)?;
-                context.console.note(format_args!("created topic {name}"));
-                topics.known.push((*name).clone());
-            }
-        }
-        Ok(topics)
     }
-
-    fn create(&self, name: &str, partitions: Option<u32>, context: &Context) -> anyhow::Result<()> {
-        let replication_factor = self.args.replication_factor;
-        let wanted = Wanted { name, partitions, replication_factor };
-        topics::create(&self.settings, &wanted, &context.console, &context.stop)
-    }
-
-    fn relay(
-        &self,
-        step: Step,
-        from: &str,
-        make: crate::engine::relay::Step<'_>,
-        relay: &relay::Args,
-        context: &Context,
-    ) -> anyhow::Result<Summary> {
-        let mut prepare = |topic: &str| match self.known.iter().any(|known| known == topic) {
-            true => Ok(()),
-            false => self.create(topic, self.args.partitions, context),
-        };
-        let stage = Stage { name: step.name(), from, step: make, prepare_topic: &mut prepare };
-        let group = Some(step.group(relay.group.as_deref()));
-        relay::run(stage, &relay::Args { group, ..relay.clone() }, context)
-    }
+    Ok(shape)
 }
 
 fn partitions_of(cluster: &Cluster, topic: &str) -> Option<u32> {
