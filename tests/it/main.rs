@@ -6,6 +6,7 @@ mod consume;
 mod db_setup;
 mod dlq;
 mod doctor;
+mod enrich;
 mod exactly_once;
 mod produce;
 mod route_cities;
