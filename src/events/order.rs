@@ -155,6 +155,26 @@ impl Order<'_> {
         self.customer.0.address.0.city.as_str()
     }
 
+    /// The product's name.
+    pub fn product_name(&self) -> &str {
+        self.product_name.as_str()
+    }
+
+    /// How many pieces, at least 1.
+    pub fn quantity(&self) -> i64 {
+        self.quantity.get()
+    }
+
+    /// What one piece costs, in plain notation, when the order says so.
+    pub fn unit_price(&self) -> Option<&str> {
+        self.unit_price.as_ref().map(Decimal::as_str)
+    }
+
+    /// The currency, as the order has it.
+    pub fn currency(&self) -> Option<&str> {
+        self.currency.as_ref().map(Text::as_str)
+    }
+
     /// The value of the field at this index of the kind's fields.
     pub(super) fn value(&self, field: usize) -> Value<'_> {
         let customer = &self.customer.0;
