@@ -101,7 +101,9 @@ fn orders_are_priced_paid_declined_or_rejected() {
     let done = confirm(&sandbox).arg("--until-end").finish().code(3);
     let summary = done.json();
     assert_eq!((&summary["read"], &summary["rejected"]), (&json!(11), &json!(6)));
-    assert!(done.stderr.contains(&format!("created topic {}", topics.declined)), "{done}");
+    assert_eq!(summary["counts"], json!({"confirmed": 4, "declined": 1}));
+    let created = format!("created {}, {}", topics.confirmed, topics.analysis);
+    assert!(done.stderr.contains(&created), "{done}");
 
     let confirmed = read(&topics.confirmed);
     assert_eq!(confirmed, read(&topics.analysis));

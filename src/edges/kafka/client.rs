@@ -85,6 +85,20 @@ pub fn is_passing(error: &anyhow::Error) -> bool {
     )
 }
 
+/// Whether Kafka refuses this login something, which no wait will cure.
+pub fn is_refused(error: &anyhow::Error) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<KafkaError>());
+    matches!(
+        code.and_then(KafkaError::rdkafka_error_code),
+        Some(
+            Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+        )
+    )
+}
+
 /// The context of every client of ours, alone or inside another context: takes
 /// librdkafka's log lines to `-v -v` instead of to stderr, and remembers what
 /// went wrong last.

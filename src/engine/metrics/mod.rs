@@ -8,6 +8,7 @@ mod classes;
 mod consuming;
 mod histogram;
 mod producing;
+mod relaying;
 mod text;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use classes::{Cause, RejectReason};
 pub use consuming::{Consuming, Written};
 pub use histogram::Histogram;
 pub use producing::Producing;
+pub use relaying::{Relayed, Relaying};
 use text::Exposition;
 
 /// The content type of [`Metrics::render`].
@@ -48,6 +50,7 @@ struct State {
     unready: Option<String>,
     consuming: Option<Consuming>,
     producing: Option<Producing>,
+    relaying: Option<Relaying>,
 }
 
 /// Figures of a moment, for a line of the log file.
@@ -82,6 +85,16 @@ impl Metrics {
         self.lock().consuming.as_mut().map(change);
     }
 
+    /// Shows figures of a stage from Kafka to Kafka from now on.
+    pub fn begin_relaying(&self, relaying: Relaying) {
+        self.lock().relaying = Some(relaying);
+    }
+
+    /// Changes the figures of the stage, if there are any.
+    pub fn relaying(&self, change: impl FnOnce(&mut Relaying)) {
+        self.lock().relaying.as_mut().map(change);
+    }
+
     /// Shows figures of `produce` from now on, or newer ones.
     pub fn set_producing(&self, producing: Producing) {
         self.lock().producing = Some(producing);
@@ -113,7 +126,9 @@ impl Metrics {
     pub fn figures(&self) -> Option<Figures> {
         let state = self.lock();
         let consuming = state.consuming.as_ref().map(Consuming::figures);
-        consuming.or_else(|| state.producing.as_ref().map(Producing::figures))
+        consuming
+            .or_else(|| state.relaying.as_ref().map(Relaying::figures))
+            .or_else(|| state.producing.as_ref().map(Producing::figures))
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -134,6 +149,9 @@ impl Metrics {
         );
         if let Some(consuming) = &state.consuming {
             consuming.render(&mut out);
+        }
+        if let Some(relaying) = &state.relaying {
+            relaying.render(&mut out);
         }
         if let Some(producing) = &state.producing {
             producing.render(&mut out);

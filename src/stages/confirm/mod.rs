@@ -6,20 +6,21 @@ mod catalogue;
 mod money;
 mod step;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::relay::{self, Stage};
+use super::relay::{self, Shape, Stage};
 use crate::cli::Context;
-use crate::config::KafkaSettings;
 use crate::config::args::parse_topic_name;
 use crate::edges::kafka::client;
-use crate::edges::kafka::topics::{self, Wanted};
+use crate::edges::kafka::topics::Topics;
 use crate::engine::record::Raw;
-use crate::engine::relay::Outgoing;
+use crate::engine::relay::{Outgoing, Readied};
 use crate::error::{Outcome, Usage};
+use crate::events::card;
 use catalogue::Catalogue;
 use money::Currency;
 use step::Confirm;
@@ -114,12 +115,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         Some(path) => Catalogue::read(path)?,
         None => Catalogue::built_in(),
     };
-    let settings = context.kafka()?;
-    match create_missing(args, &settings, context) {
-        // What was being waited for is of no interest any more.
-        Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
-        created => created?,
-    }
+    create_missing(args, context)?;
     let confirm = Confirm {
         catalogue: &catalogue,
         currency: args.currency,
@@ -129,9 +125,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         now: &Timestamp::now,
     };
     let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| confirm.step(raw, outgoing);
-    let mut prepare = |topic: &str| create(topic, &settings, context);
-    let stage =
-        Stage { name: "confirm", from: &args.from, step: &mut step, prepare_topic: &mut prepare };
+    let clean = |payload: &[u8]| match card::clean(payload) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(cleaned) => Some(cleaned),
+    };
+    let stage = Stage { clean: Some(&clean), ..Stage::new("confirm", &args.from, &mut step) };
     let summary = relay::run(stage, &args.relay, context)?;
     context.console.result(&summary)?;
     Ok(summary.outcome())
@@ -139,21 +137,27 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 
 /// Creates the topics published to, all at the start: who reads declined orders
 /// shall not fail because none was declined yet.
-fn create_missing(args: &Args, settings: &KafkaSettings, context: &Context) -> anyhow::Result<()> {
-    let cluster = client::probe(settings, &context.console, &context.stop, PROBE_LIMIT)?;
+fn create_missing(args: &Args, context: &Context) -> anyhow::Result<()> {
+    let (settings, console, stop) = (context.kafka()?, &context.console, &context.stop);
+    let cluster = match client::probe(&settings, console, stop, PROBE_LIMIT) {
+        // The engine will see it.
+        Err(_) if stop.requested() => return Ok(()),
+        cluster => cluster?,
+    };
     let is_there = |topic: &String| cluster.topics.iter().any(|(name, _)| name == topic);
     if !is_there(&args.from) {
-        // Nothing to do; the engine says so, with the cure.
+        // The engine says so, with the cure.
         return Ok(());
     }
-    for topic in args.outputs().filter(|topic| !is_there(topic)) {
-        create(topic, settings, context)?;
-        context.console.note(format_args!("created topic {topic}"));
+    let missing: Vec<&str> =
+        args.outputs().filter(|topic| !is_there(topic)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let topics = Topics::new(&settings, console, stop)?;
+    // What is not there yet the engine creates when it is needed.
+    if topics.create(&missing, Shape::default())? == Readied::Yes {
+        console.note(format_args!("created {}", missing.join(", ")));
     }
     Ok(())
-}
-
-fn create(topic: &str, settings: &KafkaSettings, context: &Context) -> anyhow::Result<()> {
-    let wanted = Wanted { name: topic, partitions: None, replication_factor: None };
-    topics::create(settings, &wanted, &context.console, &context.stop)
 }

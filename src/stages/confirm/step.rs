@@ -40,7 +40,7 @@ pub struct Confirm<'c> {
     /// Where confirmed orders go, each to all of them.
     pub to: &'c [String],
     /// Where declined orders go.
-    pub declined_to: &'c str,
+    pub declined_to: &'c String,
     /// The clock.
     pub now: &'c dyn Fn() -> Timestamp,
 }
@@ -85,18 +85,18 @@ impl Confirm<'_> {
                 ),
             )
         };
-        let (topics, outcome) = match answer {
+        let (topics, declined) = match answer {
             Answer::Approved => (self.to, None),
-            Answer::Declined(code) => (&[][..], Some(code)),
+            Answer::Declined(code) => (std::slice::from_ref(self.declined_to), Some(code)),
             Answer::TimedOut => return Err(unanswered("the bank did not answer in time for")),
             Answer::Failed => return Err(unanswered("the bank failed at")),
         };
-        let written = self.write(&known, &charge, &reference, &card, outcome);
-        let declined_to = outcome.map(|_| self.declined_to);
-        for topic in topics.iter().map(String::as_str).chain(declined_to) {
+        let written = self.write(&known, &charge, &reference, &card, declined);
+        for topic in topics {
             let key = order.id().as_bytes();
             outgoing.push(topic, Some(key), written.as_bytes(), Headers::new());
         }
+        outgoing.count(if declined.is_some() { "declined" } else { "confirmed" });
         Ok(())
     }
 

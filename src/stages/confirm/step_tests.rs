@@ -34,7 +34,7 @@ fn confirm_with(catalogue: &Catalogue, payload: &str) -> Result<Vec<Out>, Reject
         currency: Currency::parse("USD").unwrap(),
         by_amount: false,
         to: &to,
-        declined_to: "declined",
+        declined_to: &"declined".to_owned(),
         now: &|| Timestamp::from_second(1_700_000_000).unwrap(),
     };
     let payload = Some(payload.as_bytes());
@@ -77,7 +77,7 @@ fn a_confirmed_order_goes_to_every_topic_under_its_id() {
 fn unknown_members_keep_every_digit_and_what_is_ours_is_written_anew() {
     let payload = order(json!({})).to_string().replacen(
         '{',
-        r#"{"loyalty":1.50e3,"big":12345678901234567890,"total_cost":"0.01","confirmed_at":"never","#,
+        r#"{"loyalty":1.50e3,"big":12345678901234567890,"total_cost":"0.01","confirmed_at":"2020-01-01","#,
         1,
     );
     let to = ["t".to_owned()];
@@ -86,7 +86,7 @@ fn unknown_members_keep_every_digit_and_what_is_ours_is_written_anew() {
         currency: Currency::parse("USD").unwrap(),
         by_amount: false,
         to: &to,
-        declined_to: "d",
+        declined_to: &"d".to_owned(),
         now: &|| Timestamp::UNIX_EPOCH,
     };
     let payload = Some(payload.as_bytes());
