@@ -10,6 +10,7 @@ mod doctor;
 mod enrich;
 mod exactly_once;
 mod produce;
+mod relay;
 mod route_cities;
 mod seating;
 mod secrets;
