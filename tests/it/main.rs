@@ -9,6 +9,7 @@ mod dlq;
 mod doctor;
 mod exactly_once;
 mod produce;
+mod relay;
 mod route_cities;
 mod secrets;
 mod seen;

@@ -10,6 +10,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::Consumer;
 
+/// How long the client may take to drop what it has fetched; it asks nobody.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Where a group goes on in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -65,6 +68,22 @@ impl Consumer {
         let place = self.inner.group_metadata()?;
         // After it: the client's own thread answers both in order.
         (!self.inner.assignment_lost()).then_some(Place(place))
+    }
+
+    /// Reads partitions on from these positions; what was fetched before is
+    /// dropped.
+    ///
+    /// Not by another assignment: to assign partitions again that are assigned can
+    /// end the process (librdkafka's issue 5573).
+    ///
+    /// # Errors
+    /// When a partition is not read, or the client is too busy: rejoin then.
+    pub fn seek(&self, positions: impl Iterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        let sought = self.inner.seek_partitions(self.list(positions)?, SEEK_TIMEOUT)?;
+        for one in sought.elements() {
+            one.error().with_context(|| format!("partition {}", one.partition()))?;
+        }
+        Ok(())
     }
 
     /// Positions as librdkafka has them.

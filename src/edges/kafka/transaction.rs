@@ -266,10 +266,15 @@ impl Transactions {
                 None => return Trouble::Renew(describe(other)),
             },
         };
+        // After a fatal error every call only says that there was one.
+        let code = self.inner.client().fatal_error().map_or(code, |(code, _)| code);
         let needs_abort =
             matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort());
         match code {
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Trouble::Fenced,
+            Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping => Trouble::Fenced,
             Code::TransactionalIdAuthorizationFailed => Trouble::Stop(anyhow::anyhow!(
                 "this login may not use transactions ({code}): grant its principal WRITE on the \
                  transactional id"

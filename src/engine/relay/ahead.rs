@@ -91,9 +91,12 @@ impl Loop<'_> {
             }
         }
         self.last_record = Instant::now();
+        if self.partitions.is_empty() || self.parts.stop.requested() {
+            return Ok(());
+        }
         for partition in self.partitions.values_mut() {
             partition.at_end = false;
         }
-        self.read_on()
+        self.read_again()
     }
 }

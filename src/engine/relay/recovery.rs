@@ -146,12 +146,25 @@ impl Loop<'_> {
     /// Reads the partitions again from where they are committed.
     fn go_back(&mut self) -> anyhow::Result<()> {
         let numbers: Vec<i32> = self.partitions.keys().copied().collect();
-        if numbers.is_empty() { Ok(()) } else { self.begin_reading(&numbers) }
+        match numbers.is_empty() || !self.learn_positions(&numbers)? {
+            true => Ok(()),
+            false => self.read_again(),
+        }
     }
 
     /// Reads partitions from the group's committed positions on; those that the
     /// group never read, from their first record.
     fn begin_reading(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
+        if !self.learn_positions(numbers)? {
+            return Ok(());
+        }
+        let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+        self.parts.consumer.assign(starts)
+    }
+
+    /// Asks for the group's positions, however long the cluster is away; false when
+    /// the user asked to stop.
+    fn learn_positions(&mut self, numbers: &[i32]) -> anyhow::Result<bool> {
         let mut wait = FIRST_WAIT;
         let positions = loop {
             match self.parts.consumer.committed(numbers, KAFKA_TIMEOUT) {
@@ -166,7 +179,7 @@ impl Loop<'_> {
                 Err(error) => self.note_waiting(&format!("{error:#}")),
             }
             if self.has_waited(&mut wait) {
-                return Ok(());
+                return Ok(false);
             }
         };
         for at in positions {
@@ -180,13 +193,22 @@ impl Loop<'_> {
             self.partitions.insert(at.partition, partition);
         }
         self.last_record = Instant::now();
-        self.read_on()
+        Ok(true)
     }
 
-    /// Has the client deliver records from where the partitions go on.
-    pub(super) fn read_on(&self) -> anyhow::Result<()> {
+    /// Has the client deliver records again from where the partitions go on.
+    pub(super) fn read_again(&mut self) -> anyhow::Result<()> {
         let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
-        self.parts.consumer.assign(starts)
+        match self.parts.consumer.seek(starts) {
+            Ok(()) => Ok(()),
+            // Whatever it delivers now may leave records out.
+            Err(error) => {
+                self.note_waiting(&format!("joining the group again: {error:#}"));
+                self.partitions.clear();
+                self.place = None;
+                self.parts.consumer.rejoin()
+            }
+        }
     }
 
     /// Gives the partitions back; what was not committed is for the next owner.
