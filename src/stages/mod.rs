@@ -7,6 +7,7 @@ pub mod db_setup;
 pub mod demo;
 pub mod dlq;
 pub mod doctor;
+pub mod enrich;
 pub mod produce;
 pub mod relay;
 pub mod route_cities;

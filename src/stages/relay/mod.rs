@@ -231,7 +231,7 @@ pub fn run(stage: Stage<'_>, args: &Args, context: &Context) -> anyhow::Result<S
     let instance = Instance::find(args.instance.as_deref(), &format!("{group}-{name}"))?;
     announce(name, from, &group, &instance, context);
     let topics = Topics::new(&settings, &context.console, &context.stop)?;
-    let display = Display::new(&context.console);
+    let display = Display::new(name, &context.console);
     let (totals, ending) = relay::run(
         Parts {
             consumer,
@@ -328,13 +328,14 @@ fn join(
 
 /// The live line on a terminal, and notes about what is away.
 struct Display<'c> {
+    name: &'static str,
     console: &'c Console,
     line: ProgressBar,
 }
 
-impl Display<'_> {
-    fn new(console: &Console) -> Display<'_> {
-        Display { console, line: console.live_line() }
+impl<'c> Display<'c> {
+    fn new(name: &'static str, console: &'c Console) -> Display<'c> {
+        Display { name, console, line: console.live_line() }
     }
 
     fn show(&self, progress: Progress<'_>) {
@@ -358,8 +359,8 @@ impl Display<'_> {
 
     fn show_totals(&self, totals: &Totals, lag: u64) {
         self.line.set_message(format!(
-            "read {}, lag {lag}, published {}, rejected {}, transactions {}",
-            totals.read, totals.published, totals.rejected, totals.commits
+            "{}: read {}, lag {lag}, published {}, rejected {}, transactions {}",
+            self.name, totals.read, totals.published, totals.rejected, totals.commits
         ));
     }
 }
