@@ -112,6 +112,10 @@ pub struct Args {
     #[arg(long, value_name = "FAULTS", value_parser = Injection::parse)]
     inject: Option<Injection>,
 
+    /// Give generated orders a payment with a test card, of which confirm declines some
+    #[arg(long)]
+    payments: bool,
+
     /// Write down what must come of the generated events
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -153,6 +157,7 @@ impl Args {
             (self.seed.is_some(), "--seed"),
             (self.inject.is_some(), "--inject"),
             (self.manifest.is_some(), "--manifest"),
+            (self.payments, "--payments"),
         ];
         if let Some((_, flag)) = for_generated.iter().find(|(given, _)| *given && !generated) {
             return Err(Usage(format!(
@@ -165,6 +170,9 @@ impl Args {
                  unless --inject malformed=1%"
                     .into(),
             ));
+        }
+        if self.payments && self.kind != Kind::Order {
+            return Err(Usage("only orders are paid for; leave --payments out".into()));
         }
         let has_tls = matches!(&self.source, Named::Url(address) if address.has_tls());
         if self.source_ca.is_some() && !has_tls {
@@ -255,7 +263,8 @@ fn open_source(args: &Args, context: &Context, seed: Option<u64>) -> anyhow::Res
         (Named::Fake, seed) => {
             let base_micros = args.seed.map_or_else(now_micros, |_| SEEDED_BASE_MICROS);
             let seed = seed.unwrap_or_default();
-            let generator = Generator::new(args.kind, seed, base_micros, args.id_style);
+            let generator = Generator::new(args.kind, seed, base_micros, args.id_style)
+                .with_payments(args.payments);
             let num = args.num.unwrap_or(NUM_GENERATED);
             let faulty = Faulty::new(generator, args.inject.unwrap_or_default(), num);
             Ok(Source::Generated(Box::new(faulty)))
