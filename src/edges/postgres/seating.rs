@@ -19,10 +19,8 @@ use super::column::ColumnType;
 use super::failure::describe;
 use super::identifier::{Identifier, literal};
 use super::staging::STAGE;
-use super::target::{Column, Target};
+use super::target::{Column, SEATING_TRIGGER, Target};
 
-/// The trigger by which a table of tickets is known to have seating.
-pub const TRIGGER: &str = "orderctl_seating_insert";
 /// The trigger for tickets that change.
 const TRIGGER_UPDATE: &str = "orderctl_seating_update";
 /// What both call.
@@ -162,7 +160,7 @@ impl<'t> Place<'t> {
         match name {
             "body" => literal(&self.fill_in(include_str!("seating_trigger.sql"))),
             "function" => self.table(FUNCTION),
-            "trigger_insert" => TRIGGER.to_owned(),
+            "trigger_insert" => SEATING_TRIGGER.to_owned(),
             "trigger_update" => TRIGGER_UPDATE.to_owned(),
             "lock" => LOCK.to_string(),
             "wanted" => self.wanted("", NEW),

@@ -6,9 +6,11 @@ use tokio_postgres::{Client, Row};
 
 use super::column::ColumnType;
 use super::identifier::Identifier;
-use super::seating;
-use crate::engine::batch::Batch;
 use crate::events::{Field, Kind};
+
+/// The trigger by which a table of tickets is known to have seating: see
+/// [`super::seating`].
+pub const SEATING_TRIGGER: &str = "orderctl_seating_insert";
 
 /// What happens to a record whose id is in the table already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -61,7 +63,7 @@ pub struct Target {
     /// of constraints, triggers or the like. Then batches keep the payloads, so
     /// that a refused row can become a dead letter.
     pub server_may_refuse: bool,
-    /// Whether its tickets' seats are sold once: see [`super::seating`].
+    /// Whether its tickets' seats are sold once.
     pub has_seating: bool,
     /// Optional fields of the kind that the table has no column for.
     pub left_out: Vec<&'static str>,
@@ -84,14 +86,6 @@ impl Target {
     /// another one is to be.
     pub fn repeat(&self, on_duplicate: OnDuplicate) -> Option<OnDuplicate> {
         (self.unique_key && !self.server_may_refuse).then_some(on_duplicate)
-    }
-
-    /// Brings a batch's rows into the order in which they are stored: that of
-    /// their keys, or, where the ticket that came first gets the seat, as they came.
-    pub fn arrange(&self, batch: &mut Batch, on_duplicate: OnDuplicate) {
-        if !self.has_seating {
-            batch.sort(self.repeat(on_duplicate));
-        }
     }
 
     /// The column that holds the id.
@@ -273,7 +267,7 @@ async fn rules(client: &Client, oid: u32, key: i16) -> anyhow::Result<Rules> {
             or pg_catalog.current_setting('server_encoding') <> 'UTF8',
             exists (select from pg_catalog.pg_trigger where tgrelid = $1 and tgname = $3)";
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&oid, Type::OID), (&key, Type::INT2), (&seating::TRIGGER, Type::TEXT)];
+        [(&oid, Type::OID), (&key, Type::INT2), (&SEATING_TRIGGER, Type::TEXT)];
     let row = client.query_typed_one(sql, &parameters).await?;
     Ok(Rules { unique_key: row.get(0), others: row.get(1), has_seating: row.get(2) })
 }

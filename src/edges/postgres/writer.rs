@@ -126,7 +126,7 @@ impl AtWork {
     }
 
     fn sorted(&self, mut batch: Batch) -> Batch {
-        self.destination.target.arrange(&mut batch, self.destination.on_duplicate);
+        batch.arrange(&self.destination.target, self.destination.on_duplicate);
         batch
     }
 

@@ -27,6 +27,11 @@ pub enum IdStyle {
     V4,
 }
 
+/// The products that orders are generated for, with their prices in US dollars.
+pub fn products() -> impl Iterator<Item = (&'static str, String)> {
+    catalogue::PRODUCTS.iter().map(|(name, cents)| (*name, catalogue::dollars(*cents)))
+}
+
 /// Writes events of one kind.
 pub struct Generator {
     kind: Kind,

@@ -1,5 +1,6 @@
 //! Where events come from.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::edges::http::fetch::Fetcher;
 use crate::edges::postgres::runtime;
 use crate::edges::postgres::source::rows_as_json;
 use crate::error::Usage;
-use crate::events::{Kind, Reject};
+use crate::events::{Kind, Reject, card};
 use crate::stop::Stop;
 
 /// How many lines or rows are read ahead.
@@ -127,7 +128,10 @@ impl Input {
             Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
             Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
         };
-        record.payload = item.payload;
+        record.payload = match card::clean(&item.payload) {
+            Cow::Borrowed(_) => item.payload,
+            Cow::Owned(cleaned) => cleaned,
+        };
         record.key.clear();
         record.has_key = true;
         match self.kind.parse(&record.payload) {
@@ -342,6 +346,16 @@ mod tests {
         assert!(found.iter().all(|(next, _)| *next == Next::Ready(Mark::Plain)));
         assert_eq!((found[0].1.has_key, found[0].1.key.as_slice()), (true, &b"7"[..]));
         assert_eq!((found[1].1.has_key, found[1].1.payload.as_slice()), (false, &b"nonsense"[..]));
+    }
+
+    #[test]
+    fn a_card_number_is_not_passed_on_valid_or_not() {
+        let card = r#""card_number":"4111111111111111""#;
+        let line = USER.replacen('{', &format!("{{{card},"), 1);
+        for (_, record) in all(source(&format!("{line}\n{{{card}\n"), true, 9)) {
+            let payload = String::from_utf8(record.payload).unwrap();
+            assert!(!payload.contains("411111"), "{payload}");
+        }
     }
 
     #[test]
