@@ -7,13 +7,14 @@
 mod classes;
 mod consuming;
 mod histogram;
+mod parts;
 mod producing;
 mod relaying;
 mod text;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -51,6 +52,8 @@ struct State {
     consuming: Option<Consuming>,
     producing: Option<Producing>,
     relaying: Option<Relaying>,
+    /// Loops with vitals and figures of their own.
+    parts: Vec<Arc<Metrics>>,
 }
 
 /// Figures of a moment, for a line of the log file.
@@ -109,7 +112,8 @@ impl Metrics {
     /// How long the loop has not come round, when that is too long; before it has
     /// begun, other limits hold.
     pub fn stuck_for(&self) -> Option<Duration> {
-        stuck_for(self.beat_ms.load(Ordering::Relaxed), self.started.elapsed())
+        let own = stuck_for(self.beat_ms.load(Ordering::Relaxed), self.started.elapsed());
+        own.max(self.parts().iter().filter_map(|part| part.stuck_for()).max())
     }
 
     /// Sets why the run is not ready; none when it is.
@@ -119,11 +123,18 @@ impl Metrics {
 
     /// Why the run is not ready; none when it is.
     pub fn unready(&self) -> Option<String> {
-        self.lock().unready.clone()
+        match self.parts().as_slice() {
+            [] => self.lock().unready.clone(),
+            parts => parts.iter().find_map(|part| part.unready()),
+        }
     }
 
     /// The figures for a line of the log file; none before there are any.
     pub fn figures(&self) -> Option<Figures> {
+        let parts = self.parts();
+        if !parts.is_empty() {
+            return Some(parts::figures(&parts));
+        }
         let state = self.lock();
         let consuming = state.consuming.as_ref().map(Consuming::figures);
         consuming
@@ -141,12 +152,12 @@ impl Metrics {
             "When the process began, in seconds since 1970 UTC.",
             started.as_secs_f64(),
         );
-        let state = self.lock();
         out.gauge(
             "orderctl_ready",
             "1 when /readyz says yes, else 0.",
-            u8::from(state.unready.is_none()),
+            u8::from(self.unready().is_none()),
         );
+        let state = self.lock();
         if let Some(consuming) = &state.consuming {
             consuming.render(&mut out);
         }
@@ -156,6 +167,8 @@ impl Metrics {
         if let Some(producing) = &state.producing {
             producing.render(&mut out);
         }
+        drop(state);
+        parts::render(&self.parts(), &mut out);
         out.into_text()
     }
 
