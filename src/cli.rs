@@ -84,6 +84,8 @@ enum Verb {
     Verify(stages::verify::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
+    /// Pick tests from a menu, or run them in a script
+    Test(stages::test::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -194,6 +196,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
+        Verb::Test(args) => stages::test::run(&args, context),
     }
 }
 

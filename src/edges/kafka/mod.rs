@@ -11,6 +11,7 @@ pub mod membership;
 pub mod producer;
 pub mod questions;
 pub mod range;
+pub mod removal;
 pub mod republish;
 mod topic_id;
 pub mod topics;

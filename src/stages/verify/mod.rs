@@ -66,7 +66,8 @@ use compare::Rules;
 use findings::{Counts, Findings};
 use manifest::Manifest;
 use records::Records;
-use report::{Partition, Report};
+use report::Partition;
+pub use report::Report;
 use snapshot::Snapshot;
 use spill::BUCKETS;
 
@@ -91,31 +92,31 @@ not be found out, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
     /// Table to look at [default: orders, movie_ticket or users, by the kind]
     #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
-    table: Option<Identifier>,
+    pub table: Option<Identifier>,
 
     /// Schema of the table [default: the search path]
     #[arg(long, value_name = "SCHEMA")]
-    schema: Option<Identifier>,
+    pub schema: Option<Identifier>,
 
     /// Kind of the events [default: what db-setup recorded for the table]
     #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    pub kind: Option<Kind>,
 
     /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
     #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
-    topic_name: Option<String>,
+    pub topic_name: Option<String>,
 
     /// Consumer group whose work is looked at [default: orderctl-TABLE]
     #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
+    pub group: Option<String>,
 
     /// Also check what `produce --manifest FILE` promised
     #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
+    pub manifest: Option<PathBuf>,
 
     /// How many ids or offsets to name of what is missing, duplicated and extra, each
     #[arg(long, value_name = "N", default_value_t = 20)]
-    show: u32,
+    pub show: u32,
 }
 
 /// Compares the topic with the table and the dead letters.
@@ -135,8 +136,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     }
 }
 
-/// The report; none when a stop was requested.
-fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
+/// As [`run()`], with the report as the result, whatever it says; none when a
+/// stop was requested.
+///
+/// # Errors
+/// When Kafka or the database cannot be read.
+pub fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
     let manifest = args.manifest.as_deref().map(Manifest::read).transpose()?;
     let kafka = context.kafka()?;
