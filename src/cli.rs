@@ -86,6 +86,8 @@ enum Verb {
     Dlq(stages::dlq::Args),
     /// Pick tests from a menu, or run them in a script
     Test(stages::test::Args),
+    /// Print the script by which a shell completes command lines
+    Completions(stages::completions::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -137,8 +139,11 @@ impl Context {
 
 impl Cli {
     /// Takes the command line apart; one that is wrong, or that asks for help,
-    /// ends the process.
+    /// ends the process, and so does a shell that asks how to complete one.
     pub fn from_command_line() -> Cli {
+        if stages::completions::answer(Cli::command) {
+            std::process::exit(0);
+        }
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         cli.name = matches.subcommand_name().unwrap_or_default().to_owned();
@@ -197,6 +202,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
         Verb::Test(args) => stages::test::run(&args, context),
+        Verb::Completions(args) => stages::completions::run(&args),
     }
 }
 

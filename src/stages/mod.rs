@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, its wiring, its pure steps.
 
 pub mod auth_setup;
+pub mod completions;
 pub mod consume;
 pub mod db_setup;
 pub mod demo;

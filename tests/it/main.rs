@@ -1,6 +1,7 @@
 //! The only integration binary: one file a verb, on one stack for the whole run.
 
 mod auth_setup;
+mod completions;
 mod connections;
 mod consume;
 mod db_setup;

@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod excerpt;
 pub mod explain;
 pub mod inspect;
+pub mod listing;
 pub mod membership;
 pub mod producer;
 pub mod questions;
