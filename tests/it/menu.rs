@@ -2,6 +2,8 @@
 
 mod keys;
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::support::{Run, Sandbox, drop_role, kafka, sql, sql_value, stack, try_sql, uri_as};
@@ -185,7 +187,22 @@ fn what_cannot_be_removed_is_told_and_the_rest_is() {
     sql(&format!("create view {0}.seen as select * from {0}.test_table", sandbox.schema));
     let stuck = menu(&sandbox, "--clean").finish().code(1);
     assert!(stuck.stdout.contains("not removed: table test_table"), "{stuck}");
+    assert!(stuck.stderr.contains("1 of 3 things"), "{stuck}");
     assert_eq!(kafka().partitions(&sandbox.topic), 0);
     sql(&format!("drop view {}.seen", sandbox.schema));
     menu(&sandbox, "--clean").finish().success();
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_test_is_no_failure_of_it() {
+    // A cluster that takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let running = menu(&sandbox("menu_stopped"), "1 2")
+        .args(["--bootstrap-server", &address, "--security-protocol", "PLAINTEXT"])
+        .spawn();
+    let _connection = silent.accept().unwrap();
+    running.interrupt();
+    let stopped = running.finish().code(130);
+    assert_eq!(stopped.stdout, "", "{stopped}");
 }

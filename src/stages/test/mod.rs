@@ -252,6 +252,7 @@ fn conclude(
     context: &Context,
 ) -> anyhow::Result<Outcome> {
     let (tests, failed) = (results.len(), results.iter().filter(|one| !one.passed).count());
+    let things = cleaned.len();
     let left = cleaned.iter().filter(|one| one.reason.is_some()).count();
     let ok = failed + left == 0 && unknown == 0 && next != Next::Stopped;
     match context.console.output {
@@ -270,7 +271,7 @@ fn conclude(
         wrong.push(format!("{failed} of {} failed", plural(tests as u64, "test")));
     }
     if left > 0 {
-        wrong.push(format!("{left} of {} could not be removed", plural(4, "thing")));
+        wrong.push(format!("{left} of {things} things could not be removed"));
     }
     match (wrong.is_empty(), unknown) {
         (false, _) => bail!("{}", wrong.join("; ")),
