@@ -88,6 +88,10 @@ enum Verb {
     Verify(stages::verify::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
+    /// Pick tests from a menu, or run them in a script
+    Test(stages::test::Args),
+    /// Print the script by which a shell completes command lines
+    Completions(stages::completions::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -139,8 +143,11 @@ impl Context {
 
 impl Cli {
     /// Takes the command line apart; one that is wrong, or that asks for help,
-    /// ends the process.
+    /// ends the process, and so does a shell that asks how to complete one.
     pub fn from_command_line() -> Cli {
+        if stages::completions::answer(Cli::command) {
+            std::process::exit(0);
+        }
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         cli.name = matches.subcommand_name().unwrap_or_default().to_owned();
@@ -200,6 +207,8 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Confirm(args) => stages::confirm::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
+        Verb::Test(args) => stages::test::run(&args, context),
+        Verb::Completions(args) => stages::completions::run(&args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, its wiring, its pure steps.
 
 pub mod auth_setup;
+pub mod completions;
 pub mod confirm;
 pub mod consume;
 pub mod db_setup;
@@ -12,4 +13,5 @@ pub mod produce;
 pub mod relay;
 pub mod route_cities;
 pub mod stack;
+pub mod test;
 pub mod verify;

@@ -33,6 +33,7 @@ pub mod staging;
 pub mod suspects;
 pub mod target;
 pub mod transaction;
+pub mod trial;
 pub mod writer;
 
 pub use identifier::Identifier;

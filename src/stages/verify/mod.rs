@@ -64,7 +64,8 @@ use compare::Rules;
 use findings::{Counts, Findings};
 use manifest::Manifest;
 use records::Records;
-use report::{Partition, Report};
+use report::Partition;
+pub use report::Report;
 use snapshot::Snapshot;
 use spill::BUCKETS;
 
@@ -90,16 +91,17 @@ letter, and every row and dead letter must have its record.
 Exit codes: 0 nothing missing, duplicated or extra, 1 something is, or it could
 not be found out, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
+    /// Which table, topic and group are meant.
     #[command(flatten)]
-    selection: Selection,
+    pub selection: Selection,
 
     /// Also check what `produce --manifest FILE` promised
     #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
+    pub manifest: Option<PathBuf>,
 
     /// How many ids or offsets to name of what is missing, duplicated and extra, each
     #[arg(long, value_name = "N", default_value_t = 20)]
-    show: u32,
+    pub show: u32,
 }
 
 /// Compares the topic with the table and the dead letters.
@@ -119,8 +121,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     }
 }
 
-/// The report; none when a stop was requested.
-fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
+/// As [`run()`], with the report as the result, whatever it says; none when a
+/// stop was requested.
+///
+/// # Errors
+/// When Kafka or the database cannot be read.
+pub fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
     let manifest = args.manifest.as_deref().map(Manifest::read).transpose()?;
     let kafka = context.kafka()?;

@@ -49,6 +49,8 @@ fn lines(marked: &Marked, letter: &str) -> Vec<Vec<String>> {
         format!("dlq redrive {place} --dry-run"),
         // It is open, and stays.
         format!("dlq purge {place} --yes"),
+        format!("test 2 3 --schema {} --topic-name test_{}", sandbox.schema, sandbox.topic),
+        "completions bash".into(),
     ];
     lines.iter().map(|line| words(line)).collect()
 }

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
+pub mod terminal;
 mod turn;
 
 pub use asker::Asker;
@@ -25,3 +26,4 @@ pub use proxy::Proxy;
 pub use sandbox::Sandbox;
 pub use server::{Server, Shutdown};
 pub use shared_stack::stack;
+pub use terminal::Terminal;
