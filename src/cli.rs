@@ -18,7 +18,7 @@ use crate::stop::Stop;
 const EXAMPLES: &str = "\
 Examples:
   orderctl demo                                   the main job, with nothing installed
-  eval \"$(orderctl stack up)\"                     a local Kafka and PostgreSQL, then:
+  eval \"$(orderctl stack up)\"                     a local Kafka, PostgreSQL and mail, then:
   orderctl db-setup
   orderctl produce --num 100
   orderctl consume --table orders --until-end
@@ -74,7 +74,7 @@ enum Verb {
     DbSetup(stages::db_setup::Args),
     /// Publish events and wait until every one is acknowledged
     Produce(stages::produce::Args),
-    /// Run a real local Kafka and PostgreSQL, without containers
+    /// Run a real local Kafka, PostgreSQL and mail server, without containers
     Stack(stages::stack::Args),
     /// Store a topic's events in a table, exactly once
     Consume(stages::consume::Args),

@@ -98,7 +98,7 @@ fn two_stacks_live_side_by_side_and_data_survive_until_clean() {
     let before = uri(&creds);
 
     let down = own.run("down").success().json();
-    assert_eq!(down["stopped"], serde_json::json!(["kafka", "postgres"]));
+    assert_eq!(down["stopped"], serde_json::json!(["mail", "kafka", "postgres"]));
     assert!(TcpStream::connect(broker.address).is_err());
     let status = own.run("status").code(1);
     assert!(status.stderr.contains("orderctl stack up"), "{status}");
@@ -122,7 +122,7 @@ fn two_stacks_live_side_by_side_and_data_survive_until_clean() {
     assert!(gone.to_string().starts_with("42P01"), "{gone:#}");
 
     let down = Run::bare(["stack", "down", "--clean", "--dir"]).arg(own.dir()).finish().success();
-    assert_eq!(down.stdout, "stopped: kafka, postgres; data removed\n");
+    assert_eq!(down.stdout, "stopped: mail, kafka, postgres; data removed\n");
     assert!(!own.dir().exists());
     own.run("down").success();
     assert!(own.run("status").code(1).stderr.contains("no stack in"));
@@ -146,7 +146,16 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
     assert_eq!(own.pid("postgres"), database, "what runs is left running");
     own.run("status").success();
 
+    kill(own.pid("mail"));
+    eventually("status sees that the mail server is gone", LIMIT, || {
+        own.run("status").json()["services"][2]["running"] == false
+    });
+    let broker = own.pid("kafka");
+    own.run("up").success();
+    assert_eq!(own.pid("kafka"), broker, "what runs is left running");
+
     kill(own.pid("postgres"));
+    kill(own.pid("mail"));
     kill(own.pid("kafka"));
     eventually("both are gone", LIMIT, || {
         own.run("status").json()["services"][1]["running"] == false
@@ -216,7 +225,13 @@ fn a_taken_port_is_named_with_its_flag() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let own = Own::new();
-    for flag in ["--kafka-port", "--kafka-sasl-port", "--kafka-plaintext-port", "--postgres-port"] {
+    for flag in [
+        "--kafka-port",
+        "--kafka-sasl-port",
+        "--kafka-plaintext-port",
+        "--postgres-port",
+        "--mail-port",
+    ] {
         let refused = up_with(&own.dir()).arg(flag).arg(port.to_string()).finish().code(1);
         let text = &refused.stderr;
         assert!(text.contains("taken") && text.contains(flag), "{refused}");
