@@ -80,6 +80,8 @@ enum Verb {
     Consume(stages::consume::Args),
     /// Publish each order to the topic of its city, exactly once
     RouteCities(stages::route_cities::Args),
+    /// Mail the customers of urgent, confirmed and declined orders
+    Notify(stages::notify::Args),
     /// Prove that every record is a row, a duplicate or a dead letter, once
     Verify(stages::verify::Args),
     /// See what was rejected and why, and move it again after the cure
@@ -192,6 +194,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Stack(args) => stages::stack::run(&args, context),
         Verb::Consume(args) => stages::consume::run(&args, context),
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
+        Verb::Notify(args) => stages::notify::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
     }

@@ -5,6 +5,7 @@ pub mod decimal;
 pub mod fake;
 pub mod moment;
 pub mod movie_ticket;
+pub mod notice;
 pub mod order;
 mod parse;
 mod plain;

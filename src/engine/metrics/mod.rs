@@ -7,6 +7,7 @@
 mod classes;
 mod consuming;
 mod histogram;
+mod mailing;
 mod producing;
 mod text;
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use classes::{Cause, RejectReason};
 pub use consuming::{Consuming, Written};
 pub use histogram::Histogram;
+pub use mailing::Mailing;
 pub use producing::Producing;
 use text::Exposition;
 
@@ -48,6 +50,7 @@ struct State {
     unready: Option<String>,
     consuming: Option<Consuming>,
     producing: Option<Producing>,
+    mailing: Option<Mailing>,
 }
 
 /// Figures of a moment, for a line of the log file.
@@ -87,6 +90,11 @@ impl Metrics {
         self.lock().producing = Some(producing);
     }
 
+    /// Shows figures of `notify` from now on, or newer ones.
+    pub fn set_mailing(&self, mailing: Mailing) {
+        self.lock().mailing = Some(mailing);
+    }
+
     /// The loop has come round.
     pub fn beat(&self) {
         let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NO_BEAT - 1);
@@ -113,7 +121,9 @@ impl Metrics {
     pub fn figures(&self) -> Option<Figures> {
         let state = self.lock();
         let consuming = state.consuming.as_ref().map(Consuming::figures);
-        consuming.or_else(|| state.producing.as_ref().map(Producing::figures))
+        consuming
+            .or_else(|| state.producing.as_ref().map(Producing::figures))
+            .or_else(|| state.mailing.as_ref().map(Mailing::figures))
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -137,6 +147,9 @@ impl Metrics {
         }
         if let Some(producing) = &state.producing {
             producing.render(&mut out);
+        }
+        if let Some(mailing) = &state.mailing {
+            mailing.render(&mut out);
         }
         out.into_text()
     }
