@@ -7,6 +7,7 @@ mod db_setup;
 mod dlq;
 mod doctor;
 mod exactly_once;
+mod notify;
 mod produce;
 mod route_cities;
 mod secrets;

@@ -288,13 +288,13 @@ impl Loop<'_> {
     }
 }
 
-/// Writes mails and dead letters down; how many mails were not there yet, or none
-/// when the database is away.
+/// Writes mails and dead letters down; how many mails were not there yet, and how
+/// many of those will never be sent; or none when the database is away.
 async fn note(
     intake: &Intake,
     mails: &[Planned],
     dead: &[DeadLetter],
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Option<(u64, u64)>> {
     let (book, owner) = (&intake.book, &intake.owner);
     book.try_once(&mut async |own, client| {
         let fresh = own.plan(client, mails).await?;

@@ -45,11 +45,13 @@ impl Shared {
         self.metrics.beat();
     }
 
-    /// Records were read, and of them came so many new mails and dead letters.
-    pub fn planned(&self, records: u64, mails: u64, rejected: u64) {
+    /// Records were read, and of them came so many new mails, of which some will
+    /// never be sent, and dead letters.
+    pub fn planned(&self, records: u64, (mails, refused): (u64, u64), rejected: u64) {
         self.count(|figures| {
             figures.read += records;
             figures.planned += mails;
+            figures.failed += refused;
             figures.rejected += rejected;
         });
         if mails > 0 {

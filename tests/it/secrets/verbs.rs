@@ -38,6 +38,8 @@ fn lines(marked: &Marked, letter: &str) -> Vec<Vec<String>> {
         format!("verify {place} {source}"),
         format!("produce --num 3 --topic-name {0}_good --create-topic", sandbox.topic),
         format!("route-cities --from {0}_good --prefix {0}- --until-end", sandbox.topic),
+        format!("notify --from {0}_good --group {0} --dry-run mails", sandbox.topic),
+        format!("notify status --group {}", sandbox.group),
         format!("dlq list {place}"),
         format!("dlq show {letter} {place}"),
         format!("dlq redrive {place} --dry-run"),

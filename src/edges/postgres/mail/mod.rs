@@ -105,13 +105,14 @@ impl Mails {
         self.ledger.table("mail")
     }
 
-    /// Writes mails down; one that is there already stays as it is.
+    /// Writes mails down; one that is there already stays as it is. How many were
+    /// not there yet, and how many of those will never be sent.
     ///
     /// # Errors
     /// Whatever the server says.
-    pub async fn plan(&self, client: &Client, planned: &[Planned]) -> Result<u64, Error> {
+    pub async fn plan(&self, client: &Client, planned: &[Planned]) -> Result<(u64, u64), Error> {
         if planned.is_empty() {
-            return Ok(0);
+            return Ok((0, 0));
         }
         let sql = format!(
             "insert into {} (group_name, kind, order_id, recipient, message_id, details, state,
@@ -120,7 +121,8 @@ impl Mails {
                  case when m.refused is null then 'sending' else 'failed' end, m.refused
              from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
                  as m (kind, order_id, recipient, message_id, details, refused)
-             on conflict (group_name, kind, order_id, recipient) do nothing",
+             on conflict (group_name, kind, order_id, recipient) do nothing
+             returning state = 'failed'",
             self.table()
         );
         let column = |value: fn(&Planned) -> &str| planned.iter().map(value).collect::<Vec<_>>();
@@ -139,7 +141,9 @@ impl Mails {
             (&details, Type::TEXT_ARRAY),
             (&refused, Type::TEXT_ARRAY),
         ];
-        client.execute_typed(&sql, &parameters).await
+        let fresh = client.query_typed(&sql, &parameters).await?;
+        let refused = fresh.iter().filter(|row| row.get(0)).count();
+        Ok((fresh.len() as u64, refused as u64))
     }
 
     /// Takes the mail in hand that has waited longest; none when none is due.
