@@ -16,6 +16,7 @@ mod summary;
 mod templates;
 mod watch;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
+use crate::config::creds::SmtpSecurity;
 use crate::config::smtp::SmtpSettings;
 use crate::config::{KafkaSettings, PostgresSettings, duration};
 use crate::edges::kafka::client;
@@ -174,6 +176,11 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
     }
     let smtp = SmtpSettings::resolve(&context.connections)?;
     let from = sender(&smtp)?;
+    if smtp.creds.security == SmtpSecurity::None && !is_here(&smtp.creds.hostname) {
+        context.console.warn(
+            "smtp.security is none: the login and the mails can be read by others on the way",
+        );
+    }
     let server = Server::new(smtp, args.timeout)?;
     let (postgres, kafka) = (context.postgres()?, context.kafka()?);
     let runtime = runtime()?;
@@ -196,6 +203,11 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
     let summary = LocalSet::new().block_on(&runtime, run.finish(consumers))?;
     context.console.result(&summary)?;
     Ok(summary.outcome())
+}
+
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn sender(smtp: &SmtpSettings) -> anyhow::Result<Sender> {
@@ -278,7 +290,8 @@ impl Run<'_> {
             let office = Arc::clone(&office);
             parts.spawn_local(async move { send::run(office).await.map(|()| Part::Sender) });
         }
-        let watching = watch::until_done(&office, &context.stop, args.from.len(), &mut parts);
+        let (topics, only_due) = (args.from.len(), !args.until_end);
+        let watching = watch::until_done(&office, &context.stop, topics, only_due, &mut parts);
         let ended = watching.await;
         halt.request();
         while let Some(part) = parts.join_next().await {

@@ -17,7 +17,7 @@ use crate::stop::Stop;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Returns when the user stops the run, or when every topic is read and no mail is
-/// open.
+/// open; with `only_due`, mails that are put off may be left for another run.
 ///
 /// # Errors
 /// What a part failed with.
@@ -25,6 +25,7 @@ pub async fn until_done(
     office: &Office,
     user: &Stop,
     topics: usize,
+    only_due: bool,
     parts: &mut JoinSet<anyhow::Result<Part>>,
 ) -> anyhow::Result<()> {
     let mut looks = interval(LOOK_EVERY);
@@ -41,10 +42,17 @@ pub async fn until_done(
             _ = looks.tick() => {
                 if Instant::now() >= care_at {
                     care_at = Instant::now() + LEASE / 4;
-                    take_care(office).await?;
+                    // The database may take its time; the user need not.
+                    tokio::select! {
+                        cared = take_care(office) => cared?,
+                        () = user.wait() => return Ok(()),
+                    }
                 }
-                if reading == 0 && is_done(office).await? {
-                    return Ok(());
+                if reading == 0 {
+                    tokio::select! {
+                        done = is_done(office, only_due) => if done? { return Ok(()) },
+                        () = user.wait() => return Ok(()),
+                    }
                 }
             }
         }
@@ -73,11 +81,10 @@ async fn take_care(office: &Office) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn is_done(office: &Office) -> anyhow::Result<bool> {
-    let mut count = async |mails: &Mails, client: &Client| mails.count_open(client).await;
-    let open = office.book.try_once(&mut count).await?;
-    if let Some(open) = open {
-        office.shared.count(|figures| figures.open = open);
-    }
-    Ok(open == Some(0))
+async fn is_done(office: &Office, only_due: bool) -> anyhow::Result<bool> {
+    let mut count = async |mails: &Mails, client: &Client| match only_due {
+        true => mails.count_due(client).await,
+        false => mails.count_open(client).await,
+    };
+    Ok(office.book.try_once(&mut count).await? == Some(0))
 }

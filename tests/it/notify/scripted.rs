@@ -91,6 +91,25 @@ fn a_mail_that_is_put_off_for_too_long_has_failed() {
 }
 
 #[test]
+fn who_waits_for_no_more_records_leaves_what_is_put_off_for_another_run() {
+    let sandbox = sandbox("idle", 1);
+    let server = Smtp::start(|step, _, times| match (step, times) {
+        // The fifth wait is 16 s at least.
+        (Step::Rcpt, 0..=9) => Answer::Say("450 4.2.1 try again"),
+        _ => Answer::Good,
+    });
+    sandbox.publish(&[urgent("o", "a@example.com")]);
+    let run = Run::new(["notify", "-o", "json", "--from", &sandbox.topic, "--group"]).args([
+        sandbox.group.as_str(),
+        "--idle-exit",
+        "1s",
+    ]);
+    let done = Elsewhere::new(&server, "none").at(run).finish().success().json();
+    assert_eq!([&done["planned"], &done["sent"], &done["failed"]], [1, 0, 0], "{done}");
+    assert_eq!(column(&sandbox, "state || coalesce(owner, '')"), ["sending"]);
+}
+
+#[test]
 fn status_counts_and_retry_sends_what_had_failed() {
     let sandbox = sandbox("again", 1);
     let server = Smtp::start(|step, to, times| match (step, to, times) {

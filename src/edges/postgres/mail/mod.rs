@@ -309,6 +309,21 @@ impl Mails {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
+    /// How many mails are due now or in someone's hand.
+    ///
+    /// # Errors
+    /// Whatever the server says.
+    pub async fn count_due(&self, client: &Client) -> Result<u64, Error> {
+        let sql = format!(
+            "select count(*) from {} where group_name = $1 and state in ('sending', 'unknown')
+                 and {} and (next_try_at <= now() or owner is not null)",
+            self.table(),
+            self.is_open()
+        );
+        let count: i64 = client.query_typed_one(&sql, &[(&self.group, Type::TEXT)]).await?.get(0);
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Whether a row in one of the two states is to be sent, as SQL.
     fn is_open(&self) -> String {
         format!("(state = 'sending' or unknowns <= {})", self.repeats_max)
