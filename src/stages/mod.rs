@@ -1,5 +1,6 @@
 //! One file a verb: its arguments, its wiring, its pure steps.
 
+pub mod agreement;
 pub mod auth_setup;
 pub mod completions;
 pub mod confirm;
@@ -9,6 +10,7 @@ pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod enrich;
+pub mod notify;
 pub mod produce;
 pub mod relay;
 pub mod route_cities;

@@ -11,6 +11,7 @@ mod doctor;
 mod enrich;
 mod exactly_once;
 mod menu;
+mod notify;
 mod produce;
 mod relay;
 mod route_cities;

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod letters;
+pub mod mail;
 pub mod position;
 pub mod progress;
 pub mod redrive;

@@ -18,11 +18,12 @@ use crate::config::PostgresSettings;
 use crate::events::Kind;
 
 /// The ledger's migrations by name; `{schema}` is replaced by its schema.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
     ("V2__topic_id", include_str!("migrations/V2__topic_id.sql")),
     ("V3__dead_letter_state", include_str!("migrations/V3__dead_letter_state.sql")),
     ("V4__position_moved", include_str!("migrations/V4__position_moved.sql")),
+    ("V5__mail", include_str!("migrations/V5__mail.sql")),
 ];
 
 /// The version that a ledger has when it is up to date.

@@ -7,6 +7,7 @@
 mod classes;
 mod consuming;
 mod histogram;
+mod mailing;
 mod parts;
 mod producing;
 mod relaying;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub use classes::{Cause, RejectReason};
 pub use consuming::{Consuming, Written};
 pub use histogram::Histogram;
+pub use mailing::Mailing;
 pub use producing::Producing;
 pub use relaying::{Relayed, Relaying};
 use text::Exposition;
@@ -54,6 +56,7 @@ struct State {
     relaying: Option<Relaying>,
     /// Loops with vitals and figures of their own.
     parts: Vec<Arc<Metrics>>,
+    mailing: Option<Mailing>,
 }
 
 /// Figures of a moment, for a line of the log file.
@@ -103,6 +106,11 @@ impl Metrics {
         self.lock().producing = Some(producing);
     }
 
+    /// Shows figures of `notify` from now on, or newer ones.
+    pub fn set_mailing(&self, mailing: Mailing) {
+        self.lock().mailing = Some(mailing);
+    }
+
     /// The loop has come round.
     pub fn beat(&self) {
         let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NO_BEAT - 1);
@@ -140,6 +148,7 @@ impl Metrics {
         consuming
             .or_else(|| state.relaying.as_ref().map(Relaying::figures))
             .or_else(|| state.producing.as_ref().map(Producing::figures))
+            .or_else(|| state.mailing.as_ref().map(Mailing::figures))
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -166,6 +175,9 @@ impl Metrics {
         }
         if let Some(producing) = &state.producing {
             producing.render(&mut out);
+        }
+        if let Some(mailing) = &state.mailing {
+            mailing.render(&mut out);
         }
         drop(state);
         parts::render(&self.parts(), &mut out);
