@@ -38,7 +38,7 @@ fn line(entry: Entry, names: &Names) -> String {
 
 /// Reads a line an entry; an unknown one is told and passed over.
 fn lines(session: &mut Session<'_>, names: &Names, is_asked: bool) -> anyhow::Result<(Next, u64)> {
-    let stop = session.trial.context.stop.clone();
+    let stop = session.stop.clone();
     let lines = stdin_lines();
     let (mut given, mut unknown) = (0u64, 0);
     loop {
@@ -146,7 +146,7 @@ fn meaning(key: &Key, selected: usize) -> Meaning {
 /// Draws the menu and follows the keys.
 fn keys(session: &mut Session<'_>, names: &Names) -> anyhow::Result<Next> {
     let term = Term::stderr();
-    let stop = session.trial.context.stop.clone();
+    let stop = session.stop.clone();
     let mut selected = 0;
     loop {
         let drawn = draw(&term, names, selected).context("cannot draw the menu")?;

@@ -8,12 +8,13 @@
 
 mod clean;
 mod entry;
+mod limit;
 mod menu;
 mod messages;
 mod trial;
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde::Serialize;
@@ -23,9 +24,14 @@ use crate::config::args::parse_topic_name;
 use crate::console::{Console, OutputFormat, escaped, plural};
 use crate::edges::postgres::Identifier;
 use crate::error::{Outcome, Usage};
+use crate::stop::Stop;
 use clean::{Cleaned, clean};
 use entry::Entry;
+use limit::within;
 use trial::Trial;
+
+/// How long one test may take: the other verbs wait out whatever is away.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -162,6 +168,7 @@ enum Next {
 struct Session<'n> {
     trial: Trial<'n>,
     console: Console,
+    stop: Stop,
     results: Vec<Tested>,
 }
 
@@ -173,7 +180,7 @@ impl Session<'_> {
     fn run(&mut self, entry: Entry) -> anyhow::Result<Next> {
         for test in entry.tests() {
             let tested = self.test(test)?;
-            if self.trial.context.stop.requested() {
+            if self.stop.requested() {
                 return Ok(Next::Stopped);
             }
             match self.console.output {
@@ -190,17 +197,25 @@ impl Session<'_> {
         let title = test.title(self.trial.names);
         let line = self.console.live_line();
         line.set_message(title.clone());
-        let done = self.trial.run(test);
+        let (done, is_late) = within(LIMIT, &self.stop, |stop| {
+            self.trial.context.stop = stop.clone();
+            self.trial.run(test)
+        });
         line.finish_and_clear();
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let (done, reason) = match done {
             Ok(done) => (done, None),
             Err(error) if error.is::<Usage>() => return Err(error),
+            Err(_) if is_late => (title, Some(too_late())),
             Err(error) => (title, Some(format!("{error:#}"))),
         };
         let passed = reason.is_none();
         Ok(Tested { entry: test.number(), name: test.name(), done, passed, reason, seconds })
     }
+}
+
+fn too_late() -> String {
+    format!("not done within {} s: `orderctl doctor` says what is away", LIMIT.as_secs())
 }
 
 /// Runs the entries asked for, or serves the menu, and cleans up when told so.
@@ -218,6 +233,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let mut session = Session {
         trial: Trial::new(&names, context),
         console: context.console.clone(),
+        stop: context.stop.clone(),
         results: Vec::new(),
     };
     let (next, unknown) = match (args.all, args.entries.as_slice(), args.clean) {
@@ -227,7 +243,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         (false, entries, _) => (run_each(&mut session, entries)?, 0),
     };
     let cleaned = match args.clean && next != Next::Stopped {
-        true => clean(&names, &session.trial.context),
+        true => clean(&names, context),
         false => Vec::new(),
     };
     conclude(session.results, cleaned, next, unknown, context)

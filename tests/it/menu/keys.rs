@@ -53,6 +53,23 @@ fn no_color_is_honoured() {
 }
 
 #[test]
+fn a_terminal_that_cannot_draw_is_asked_line_by_line() {
+    let mut terminal = menu(&sandbox("menu_dumb"), "").env("TERM", "dumb").on_terminal();
+    terminal.wait_for("9 see that a duplicate ticket id is refused");
+    terminal.wait_for("entry: ");
+    terminal.press("12\r");
+    terminal.wait_for("\"12\" is no entry");
+    terminal.wait_for("entry: ");
+    terminal.press("3\r");
+    terminal.wait_for("FAIL  3");
+    terminal.wait_for("entry: ");
+    terminal.press("7\r");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(1), "{screen}");
+    assert!(!screen.contains('\u{1b}'), "{screen:?}");
+}
+
+#[test]
 fn ctrl_c_in_the_menu_ends_it_and_leaves_the_terminal_as_it_was() {
     for sends_signal in [false, true] {
         let mut terminal = open(&sandbox("menu_stop"));

@@ -40,7 +40,10 @@ impl Terminal {
             let mut options = OpenOptions::new();
             options.read(true).write(true).custom_flags(not_ours).open(&name).expect("a terminal")
         };
-        command.stdin(side()).stdout(side()).stderr(side()).env("TERM", "xterm-256color");
+        command.stdin(side()).stdout(side()).stderr(side());
+        if command.get_envs().all(|(name, _)| name != "TERM") {
+            command.env("TERM", "xterm-256color");
+        }
         let child = command.spawn().expect("the program starts");
         // Its handles on the terminal would keep it open.
         drop(command);
