@@ -1,13 +1,17 @@
 //! Apache Kafka, through librdkafka.
 
+mod admin;
 mod callbacks;
 pub mod client;
 pub mod consumer;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod explain;
+pub mod groups;
 pub mod inspect;
 pub mod membership;
+pub mod offsets;
+pub mod overview;
 pub mod producer;
 pub mod questions;
 pub mod range;
