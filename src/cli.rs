@@ -82,6 +82,8 @@ enum Verb {
     RouteCities(stages::route_cities::Args),
     /// Prove that every record is a row, a duplicate or a dead letter, once
     Verify(stages::verify::Args),
+    /// Show brokers, topics, groups and their lag; again and again with --watch
+    Status(stages::status::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
 }
@@ -193,6 +195,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Consume(args) => stages::consume::run(&args, context),
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
+        Verb::Status(args) => stages::status::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
     }
 }

@@ -10,4 +10,5 @@ pub mod produce;
 pub mod relay;
 pub mod route_cities;
 pub mod stack;
+pub mod status;
 pub mod verify;

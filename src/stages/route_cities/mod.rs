@@ -1,6 +1,6 @@
 //! `route-cities`: each order to the topic of its city, exactly once.
 
-mod city;
+pub mod city;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::error::Outcome;
 use crate::events::{Event, Kind, Reject};
 
 /// The header that the city's name travels in, as the order has it.
-const CITY_HEADER: &str = "city";
+pub const CITY_HEADER: &str = "city";
 
 /// Arguments of `route-cities`.
 #[derive(Debug, Clone, clap::Args)]
