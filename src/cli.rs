@@ -84,6 +84,8 @@ enum Verb {
     Verify(stages::verify::Args),
     /// Show brokers, topics, groups and their lag; again and again with --watch
     Status(stages::status::Args),
+    /// Find one order, ticket or user in every topic and table
+    Trace(stages::trace::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
 }
@@ -196,6 +198,7 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Status(args) => stages::status::run(&args, context),
+        Verb::Trace(args) => stages::trace::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
     }
 }

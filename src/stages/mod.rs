@@ -11,4 +11,5 @@ pub mod relay;
 pub mod route_cities;
 pub mod stack;
 pub mod status;
+pub mod trace;
 pub mod verify;

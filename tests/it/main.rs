@@ -12,6 +12,8 @@ mod route_cities;
 mod secrets;
 mod seen;
 mod stack;
+mod status;
 mod support;
 mod tidy;
+mod trace;
 mod verify;

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod groups;
 pub mod inspect;
 pub mod membership;
+pub mod murmur2;
 pub mod offsets;
 pub mod overview;
 pub mod producer;

@@ -32,6 +32,7 @@ pub mod staging;
 pub mod suspects;
 pub mod target;
 pub mod transaction;
+pub mod whereabouts;
 pub mod writer;
 
 pub use identifier::Identifier;

@@ -2,6 +2,7 @@
 //! program, and plain ways to look into the database and the topics.
 
 pub mod asker;
+pub mod database;
 pub mod kafka;
 pub mod killer;
 pub mod orders;
@@ -15,6 +16,7 @@ pub mod shared_stack;
 mod turn;
 
 pub use asker::Asker;
+pub use database::Database;
 pub use kafka::{Kafka, Raw, kafka};
 pub use killer::Killer;
 pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port, verified};
