@@ -117,7 +117,8 @@ fn what_was_rejected_is_found_in_the_ledger_and_in_the_topic_of_dead_letters() {
     for letter in [in_ledger, in_topic] {
         assert!(letter["detail"].as_str().unwrap().starts_with("quantity"), "{found:#}");
     }
-    let table = trace(&sandbox, "good").args(["-o", "table"]).finish().success();
+    let line = ["trace", "good", "--topics", &sandbox.topic, "--schema", &sandbox.schema];
+    let table = Run::new(line).finish().success();
     assert!(table.stdout.contains(&format!("{}.orders", sandbox.schema)), "{table}");
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::failure::describe;
@@ -153,7 +153,8 @@ fn cannot_be(error: &Error) -> bool {
 }
 
 /// Dead letters whose key is the id, or whose payload has it somewhere, with
-/// their payloads, by number.
+/// their payloads, by number; those of records on their way to this schema and
+/// table only, where named.
 ///
 /// # Errors
 /// Whatever the server says.
@@ -161,13 +162,19 @@ pub async fn dead_letters(
     client: &Client,
     ledger: &Ledger,
     id: &str,
+    schema: Option<&Identifier>,
+    table: Option<&Identifier>,
 ) -> anyhow::Result<Vec<(Letter, Option<Vec<u8>>)>> {
     let sql = format!(
-        "select id from {} where key = $1 or position($1 in payload) > 0 order by id \
-         limit {TOLD_MAX}",
+        "select id from {} where (key = $1 or position($1 in payload) > 0)
+             and ($2::text is null or table_schema = $2) and ($3::text is null or table_name = $3)
+         order by id desc limit {TOLD_MAX}",
         ledger.table("dead_letter")
     );
-    let rows = client.query_typed(&sql, &[(&id.as_bytes(), Type::BYTEA)]).await;
+    let (schema, table) = (schema.map(Identifier::as_str), table.map(Identifier::as_str));
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&id.as_bytes(), Type::BYTEA), (&schema, Type::TEXT), (&table, Type::TEXT)];
+    let rows = client.query_typed(&sql, &parameters).await;
     let rows = rows.map_err(|error| letters::refused(&error, ledger))?;
     let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     letters::load(client, ledger, &ids).await

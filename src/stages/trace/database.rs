@@ -61,7 +61,8 @@ async fn ask(client: &Client, args: &Args, sought: &Sought) -> anyhow::Result<Fo
         found.not_looked.push("the dead letters: this database has no ledger".into());
         return Ok(found);
     };
-    let letters = whereabouts::dead_letters(client, &ledger, &sought.id).await?;
+    let (schema, table) = (args.schema.as_ref(), args.table.as_ref());
+    let letters = whereabouts::dead_letters(client, &ledger, &sought.id, schema, table).await?;
     found.looked.push("dead letters of the ledger".into());
     for (letter, payload) in letters {
         if record::is_of(&sought.id, letter.key.as_deref(), payload.as_deref()) {

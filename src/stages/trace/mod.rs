@@ -52,11 +52,12 @@ pub struct Args {
     #[arg(long, visible_alias = "topic-name", value_name = "TOPICS", value_delimiter = ',', value_parser = parse_topic_name)]
     topics: Vec<String>,
 
-    /// Look into this table instead of those that the ledger knows
+    /// Look into this table, and the dead letters on their way to it, instead of all
+    /// that the ledger knows
     #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
     table: Option<Identifier>,
 
-    /// Schema of the table, or of the tables
+    /// Look into tables of this schema, and the dead letters on their way to them
     #[arg(long, value_name = "SCHEMA")]
     schema: Option<Identifier>,
 
