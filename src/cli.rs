@@ -88,6 +88,10 @@ enum Verb {
     Notify(stages::notify::Args),
     /// Prove that every record is a row, a duplicate or a dead letter, once
     Verify(stages::verify::Args),
+    /// Show brokers, topics, groups and their lag; again and again with --watch
+    Status(stages::status::Args),
+    /// Find one order, ticket or user in every topic and table
+    Trace(stages::trace::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
     /// Pick tests from a menu, or run them in a script
@@ -209,6 +213,8 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Confirm(args) => stages::confirm::run(&args, context),
         Verb::Notify(args) => stages::notify::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
+        Verb::Status(args) => stages::status::run(&args, context),
+        Verb::Trace(args) => stages::trace::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
         Verb::Test(args) => stages::test::run(&args, context),
         Verb::Completions(args) => stages::completions::run(&args),

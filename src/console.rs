@@ -50,6 +50,27 @@ pub fn plural(number: u64, unit: &str) -> String {
     format!("{number} {unit}{ending}")
 }
 
+/// A time in milliseconds since 1970 as RFC 3339 in UTC, with milliseconds; none
+/// when it is beyond all calendars.
+pub fn rfc3339(time_ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(time_ms).ok().map(|time| format!("{time:.3}"))
+}
+
+/// Rows as aligned columns, the first row as their headings.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| {
+        rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..count).map(|at| width(at).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// The form of results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum OutputFormat {
@@ -200,6 +221,12 @@ mod tests {
         let counts = [0, 1, 2].map(|number| plural(number, "batch"));
         assert_eq!(counts, ["0 batches", "1 batch", "2 batches"]);
         assert_eq!((plural(1, "day"), plural(21, "day")), ("1 day".into(), "21 days".into()));
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["id".into(), "é".into()], vec!["100".into(), "xy".into()]];
+        assert_eq!(columns(&rows), "id   é\n100  xy");
     }
 
     proptest! {

@@ -18,6 +18,13 @@ pub enum Outcome {
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// A service that no flag, variable or file names.
+///
+/// The text says how to name it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unnamed(pub String);
+
 /// The exit code of a verb's result: 0 done, 1 failed, 2 usage, 3 some records
 /// rejected, 130 interrupted.
 pub fn exit_code(result: &anyhow::Result<Outcome>) -> u8 {

@@ -6,7 +6,7 @@ use super::certificates::{self, CertificateDirectory};
 use super::creds::{self, KafkaCreds, SecurityProtocol};
 use super::environment::Environment;
 use super::{Connections, Secret, java};
-use crate::error::Usage;
+use crate::error::{Unnamed, Usage};
 
 /// Everything needed to reach the Kafka cluster, resolved.
 #[derive(Debug, Clone, Default)]
@@ -143,10 +143,12 @@ impl KafkaSettings {
 
     fn require_broker(&self) -> anyhow::Result<()> {
         if self.brokers().trim().is_empty() {
-            anyhow::bail!(
+            return Err(Unnamed(
                 "no Kafka broker is named: give --bootstrap-server HOST:PORT, set BOOTSTRAP_SVR, \
                  or write creds.json with `orderctl auth-setup`"
-            );
+                    .into(),
+            )
+            .into());
         }
         Ok(())
     }

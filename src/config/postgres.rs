@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::postgres_uri::Parameters;
 use super::{Connections, Environment, Secret, certificates, creds};
+use crate::error::Unnamed;
 
 /// Everything needed to reach the database, resolved.
 #[derive(Debug, Clone)]
@@ -153,10 +154,12 @@ impl PostgresSettings {
         } else if let Some(postgres) = in_file {
             (postgres.uri.expose(), "postgres.uri in creds.json")
         } else {
-            bail!(
+            return Err(Unnamed(
                 "no database is named: set ORDERCTL_POSTGRES_URI, DATABASE_URL or PGHOST, or \
                  write creds.json with `orderctl auth-setup`"
-            );
+                    .into(),
+            )
+            .into());
         };
         let ca = directory.and_then(|directory| directory.ca);
         PostgresSettings::build(text, environment, ca.as_deref()).context(origin)

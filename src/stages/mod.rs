@@ -15,5 +15,7 @@ pub mod produce;
 pub mod relay;
 pub mod route_cities;
 pub mod stack;
+pub mod status;
 pub mod test;
+pub mod trace;
 pub mod verify;

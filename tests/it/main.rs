@@ -19,6 +19,8 @@ mod seating;
 mod secrets;
 mod seen;
 mod stack;
+mod status;
 mod support;
 mod tidy;
+mod trace;
 mod verify;

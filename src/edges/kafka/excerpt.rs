@@ -1,4 +1,4 @@
-//! Reading a bounded part of a topic, without a place in any group.
+//! Reading bounded parts of topics, without a place in any group.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,6 +13,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::client::{ClientLog, client_config_over, describe};
 use super::consumer::{DEFAULTS, Happening, OWN_PROPERTIES, happening};
+use super::offsets::{self, Moment, Place};
 use super::topic_id;
 use crate::config::KafkaSettings;
 use crate::console::Console;
@@ -50,9 +51,14 @@ pub struct Span {
     pub end: i64,
 }
 
+/// A reader of parts of topics.
+pub struct Reader {
+    inner: BaseConsumer<ClientLog>,
+}
+
 /// A reader of parts of one topic.
 pub struct Excerpt {
-    inner: BaseConsumer<ClientLog>,
+    reader: Reader,
     topic: String,
 }
 
@@ -72,10 +78,173 @@ impl Record<'_> {
         }
     }
 
+    /// The topic that it is in.
+    pub fn topic(&self) -> &str {
+        self.0.topic()
+    }
+
     /// Its headers in order: name, and value unless that is null.
     pub fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
         let headers = self.0.headers();
         headers.map_or_else(Vec::new, |all| all.iter().map(|one| (one.key, one.value)).collect())
+    }
+}
+
+/// What is still to be read: where each partition's span ends, by topic.
+type Left = BTreeMap<String, BTreeMap<i32, i64>>;
+
+impl Reader {
+    /// Makes a reader; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// When a property is unknown or has an impossible value.
+    pub fn new(
+        settings: &KafkaSettings,
+        isolation: Isolation,
+        console: &Console,
+    ) -> anyhow::Result<Reader> {
+        let mut config = client_config_over(&DEFAULTS, settings);
+        for (name, value) in OWN_PROPERTIES {
+            config.set(name, value);
+        }
+        if config.get("group.id").is_none() {
+            config.set("group.id", GROUP);
+        }
+        // What is done with a record may take its time.
+        config.set("max.poll.interval.ms", "86400000");
+        // The end of a partition is told with an answer that has nothing in it,
+        // which a broker keeps back for so long.
+        config.set("fetch.wait.max.ms", "20");
+        config.set(
+            "isolation.level",
+            match isolation {
+                Isolation::Committed => "read_committed",
+                Isolation::Uncommitted => "read_uncommitted",
+            },
+        );
+        let inner = BaseConsumer::from_config_and_context(&config, ClientLog::new(console))
+            .map_err(|error| Usage(describe(&error)))?;
+        Ok(Reader { inner })
+    }
+
+    /// The offset of a moment in each of these partitions; those that have none, or
+    /// that nobody can be asked about at the moment, are left out.
+    ///
+    /// # Errors
+    /// When the cluster does not answer for 20 s, or refuses; a stop is an error
+    /// too, the caller asks `stop` which it was.
+    pub fn offsets(
+        &self,
+        places: &[Place],
+        moment: Moment,
+        stop: &Stop,
+    ) -> anyhow::Result<BTreeMap<Place, i64>> {
+        offsets::ask(&self.inner, places, moment, stop)
+    }
+
+    /// Reads spans of topics, all at the same time, and gives each record to
+    /// `take`, those of one partition in order, until all are read or it breaks
+    /// off. Spans must lie within what the topics have; an empty one is fine.
+    ///
+    /// The client tells the end of a partition without its topic: of several
+    /// topics, one that is being written to may cut another short. One topic is
+    /// always read to its end.
+    ///
+    /// # Errors
+    /// When the broker does not answer for 30 s or refuses, or `take` fails; a
+    /// stop is an error too, the caller asks `stop` which it was.
+    pub fn read(
+        &self,
+        topics: &[(&str, &[Span])],
+        stop: &Stop,
+        mut take: impl FnMut(&Record<'_>) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<()> {
+        let (mut left, mut ends_to_come) = self.assign(topics)?;
+        let mut heard = Instant::now();
+        let mut away = None;
+        while !left.is_empty() {
+            if stop.requested() {
+                bail!("stopped while {} was being read", named(&left));
+            }
+            match self.inner.poll(SLICE) {
+                Some(Ok(message)) => {
+                    let (partition, offset) = (message.partition(), message.offset());
+                    let open = left.get(message.topic()).and_then(|ends| ends.get(&partition));
+                    let Some(end) = open.copied() else { continue };
+                    heard = Instant::now();
+                    if offset + 1 >= end {
+                        finish(&mut left, message.topic(), partition);
+                    }
+                    if offset < end && take(&Record(message))?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    heard = Instant::now();
+                    let to_come = ends_to_come.entry(partition).or_default();
+                    *to_come = to_come.saturating_sub(1);
+                    if *to_come == 0 {
+                        let topics: Vec<String> = left.keys().cloned().collect();
+                        topics.iter().for_each(|topic| finish(&mut left, topic, partition));
+                    }
+                }
+                Some(Err(error)) => away = self.away(error, &left)?.or(away),
+                None => {}
+            }
+            if heard.elapsed() > LIMIT {
+                let why = away.unwrap_or_else(|| "no broker sends anything".into());
+                bail!("cannot read {} to its end: {why}", named(&left));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to read; what is left, and how many partitions have each number.
+    fn assign(&self, topics: &[(&str, &[Span])]) -> anyhow::Result<(Left, BTreeMap<i32, usize>)> {
+        let mut list = TopicPartitionList::new();
+        let mut left = Left::new();
+        let mut numbers: BTreeMap<i32, usize> = BTreeMap::new();
+        for (topic, spans) in topics {
+            for span in spans.iter().filter(|span| span.from < span.end) {
+                list.add_partition_offset(topic, span.partition, Offset::Offset(span.from))?;
+                left.entry((*topic).to_owned()).or_default().insert(span.partition, span.end);
+                *numbers.entry(span.partition).or_default() += 1;
+            }
+        }
+        self.inner.assign(&list).context("cannot assign partitions")?;
+        Ok((left, numbers))
+    }
+
+    /// What is away, when waiting may help.
+    fn away(&self, error: KafkaError, left: &Left) -> anyhow::Result<Option<String>> {
+        match happening(error) {
+            Happening::Failed(error) => Err(error),
+            Happening::PositionLost => {
+                bail!("records of {} were removed while it was being read: try again", named(left))
+            }
+            Happening::Away(why) => {
+                Ok(Some(self.inner.context().failure().map_or(why, |failure| failure.text)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn finish(left: &mut Left, topic: &str, partition: i32) {
+    if let Some(ends) = left.get_mut(topic) {
+        ends.remove(&partition);
+        if ends.is_empty() {
+            left.remove(topic);
+        }
+    }
+}
+
+/// For messages: the topic, or the first of several.
+fn named(left: &Left) -> String {
+    match left.keys().next() {
+        Some(topic) if left.len() == 1 => format!("topic {topic}"),
+        Some(topic) => format!("topic {topic} and {} more", left.len() - 1),
+        None => "the topic".into(),
     }
 }
 
@@ -90,30 +259,13 @@ impl Excerpt {
         isolation: Isolation,
         console: &Console,
     ) -> anyhow::Result<Excerpt> {
-        let mut config = client_config_over(&DEFAULTS, settings);
-        for (name, value) in OWN_PROPERTIES {
-            config.set(name, value);
-        }
-        if config.get("group.id").is_none() {
-            config.set("group.id", GROUP);
-        }
-        // What is done with a record may take its time.
-        config.set("max.poll.interval.ms", "86400000");
-        config.set(
-            "isolation.level",
-            match isolation {
-                Isolation::Committed => "read_committed",
-                Isolation::Uncommitted => "read_uncommitted",
-            },
-        );
-        let inner = BaseConsumer::from_config_and_context(&config, ClientLog::new(console))
-            .map_err(|error| Usage(describe(&error)))?;
-        Ok(Excerpt { inner, topic: topic.to_owned() })
+        let reader = Reader::new(settings, isolation, console)?;
+        Ok(Excerpt { reader, topic: topic.to_owned() })
     }
 
     /// What tells this cluster from others; empty when it has no id.
     pub fn cluster_id(&self) -> String {
-        self.inner.client().fetch_cluster_id(ASK_SLICE).unwrap_or_default()
+        self.reader.inner.client().fetch_cluster_id(ASK_SLICE).unwrap_or_default()
     }
 
     /// What tells the topic from one made anew under its name; none for brokers
@@ -122,7 +274,7 @@ impl Excerpt {
     /// # Errors
     /// When the broker does not answer in 4 s, or there is no such topic.
     pub fn topic_id(&self) -> anyhow::Result<Option<TopicId>> {
-        topic_id::ask(self.inner.client(), &self.topic, ASK_SLICE)
+        topic_id::ask(self.reader.inner.client(), &self.topic, ASK_SLICE)
     }
 
     /// Each partition from its first record to its end, by number.
@@ -143,7 +295,8 @@ impl Excerpt {
     fn watermarks(&self, partition: i32, stop: &Stop) -> anyhow::Result<(i64, i64)> {
         let since = Instant::now();
         loop {
-            let error = match self.inner.fetch_watermarks(&self.topic, partition, ASK_SLICE) {
+            let error = match self.reader.inner.fetch_watermarks(&self.topic, partition, ASK_SLICE)
+            {
                 Ok(watermarks) => return Ok(watermarks),
                 Err(error) => error,
             };
@@ -157,76 +310,16 @@ impl Excerpt {
         }
     }
 
-    /// Reads spans and gives each record to `take`, those of one partition in
-    /// order, until all are read or it breaks off. Spans must lie within what
-    /// the topic has; an empty one is fine.
+    /// Reads spans and gives each record to `take`, as [`Reader::read`].
     ///
     /// # Errors
-    /// When the broker does not answer for 30 s or refuses, or `take` fails; a
-    /// stop is an error too, the caller asks `stop` which it was.
+    /// As [`Reader::read`].
     pub fn read(
         &self,
         spans: &[Span],
         stop: &Stop,
-        mut take: impl FnMut(&Record<'_>) -> anyhow::Result<ControlFlow<()>>,
+        take: impl FnMut(&Record<'_>) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<()> {
-        let mut left: BTreeMap<i32, i64> = (spans.iter().filter(|span| span.from < span.end))
-            .map(|span| (span.partition, span.end))
-            .collect();
-        self.assign(spans)?;
-        let mut heard = Instant::now();
-        let mut away = None;
-        while !left.is_empty() {
-            if stop.requested() {
-                bail!("stopped while topic {} was being read", self.topic);
-            }
-            match self.inner.poll(SLICE) {
-                Some(Ok(message)) => {
-                    let (partition, offset) = (message.partition(), message.offset());
-                    let Some(end) = left.get(&partition).copied() else { continue };
-                    if offset < end && take(&Record(message))?.is_break() {
-                        return Ok(());
-                    }
-                    heard = Instant::now();
-                    if offset + 1 >= end {
-                        left.remove(&partition);
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard = Instant::now();
-                    left.remove(&partition);
-                }
-                Some(Err(error)) => away = self.away(error)?.or(away),
-                None => {}
-            }
-            if heard.elapsed() > LIMIT {
-                let why = away.unwrap_or_else(|| "no broker sends anything".into());
-                bail!("cannot read topic {} to its end: {why}", self.topic);
-            }
-        }
-        Ok(())
-    }
-
-    fn assign(&self, spans: &[Span]) -> anyhow::Result<()> {
-        let mut list = TopicPartitionList::new();
-        for span in spans.iter().filter(|span| span.from < span.end) {
-            list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.from))?;
-        }
-        self.inner.assign(&list).context("cannot assign partitions")
-    }
-
-    /// What is away, when waiting may help.
-    fn away(&self, error: KafkaError) -> anyhow::Result<Option<String>> {
-        match happening(error) {
-            Happening::Failed(error) => Err(error),
-            Happening::PositionLost => bail!(
-                "records of topic {} were removed while it was being read: try again",
-                self.topic
-            ),
-            Happening::Away(why) => {
-                Ok(Some(self.inner.context().failure().map_or(why, |failure| failure.text)))
-            }
-            _ => Ok(None),
-        }
+        self.reader.read(&[(&self.topic, spans)], stop, take)
     }
 }

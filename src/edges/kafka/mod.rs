@@ -1,5 +1,6 @@
 //! Apache Kafka, through librdkafka.
 
+mod admin;
 mod callbacks;
 pub mod client;
 pub mod consumer;
@@ -7,9 +8,13 @@ mod deliveries;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod explain;
+pub mod groups;
 pub mod inspect;
 pub mod listing;
 pub mod membership;
+pub mod murmur2;
+pub mod offsets;
+pub mod overview;
 pub mod producer;
 pub mod questions;
 pub mod range;

@@ -6,15 +6,15 @@
 //! taken from the line that librdkafka logs at the moment it turns to the new
 //! topic: it comes out of the same queue before the new topic's first record.
 
-use std::ffi::{CStr, CString, c_int};
-use std::ptr::{self, NonNull};
+use std::ffi::{CString, c_int};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::types::RDKafkaErrorCode;
 
+use super::admin::{Owned, Questions, failure, list, text};
 use crate::engine::checkpoint::TopicId;
 
 /// What librdkafka must log for [`changed_to`], of the property `debug`.
@@ -70,34 +70,6 @@ fn has_controller<C: ClientContext>(
     Ok(metadata.brokers().iter().any(|broker| broker.id() == controller))
 }
 
-/// A C object that is freed with the value.
-struct Owned<T> {
-    object: NonNull<T>,
-    free: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Owned<T> {
-    fn new(object: *mut T, free: unsafe extern "C" fn(*mut T)) -> anyhow::Result<Owned<T>> {
-        let object = NonNull::new(object).context("librdkafka has no memory left")?;
-        Ok(Owned { object, free })
-    }
-
-    fn as_ptr(&self) -> *mut T {
-        self.object.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the object came from librdkafka with this function to free it,
-        // and nobody else frees it.
-        #[allow(unsafe_code)]
-        unsafe {
-            (self.free)(self.object.as_ptr());
-        }
-    }
-}
-
 /// DescribeTopics, which the safe wrapper does not have.
 #[allow(unsafe_code)]
 fn describe<C: ClientContext>(
@@ -106,58 +78,37 @@ fn describe<C: ClientContext>(
     timeout: Duration,
 ) -> anyhow::Result<Option<TopicId>> {
     let name = CString::new(topic)?;
-    let timeout_ms = c_int::try_from(timeout.as_millis())?;
-    let native = client.native_ptr();
-    // SAFETY: `native` lives as long as `client`, every object made here is freed
-    // at the end of this function, behind everything that points into it, and
-    // what librdkafka returns is looked at only after it was checked for null.
+    let sort = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    let questions = Questions::new(client, sort, timeout)?;
+    // SAFETY: every object made here is freed at the end of this function, behind
+    // everything that points into it, and what librdkafka returns is looked at only
+    // after it was checked for null.
     unsafe {
-        let queue = Owned::new(c::rd_kafka_queue_new(native), c::rd_kafka_queue_destroy)?;
         let mut names = [name.as_ptr()];
         let topics = Owned::new(
             c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()),
             c::rd_kafka_TopicCollection_destroy,
         )?;
-        let kind = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = Owned::new(
-            c::rd_kafka_AdminOptions_new(native, kind),
-            c::rd_kafka_AdminOptions_destroy,
-        )?;
-        c::rd_kafka_AdminOptions_set_request_timeout(
-            options.as_ptr(),
-            timeout_ms,
-            ptr::null_mut(),
-            0,
-        );
-        c::rd_kafka_DescribeTopics(native, topics.as_ptr(), options.as_ptr(), queue.as_ptr());
-        // The request ends at its own limit at the latest.
-        let event = c::rd_kafka_queue_poll(queue.as_ptr(), timeout_ms.saturating_add(1_000));
-        let event = NonNull::new(event).context("no answer in time")?;
-        let event = Owned { object: event, free: c::rd_kafka_event_destroy };
-        if let Some(error) = failure(c::rd_kafka_event_error(event.as_ptr())) {
-            return match error {
-                RDKafkaErrorCode::UnsupportedFeature => Ok(None),
-                other => bail!("{other}"),
-            };
-        }
+        let (options, queue) = (questions.options(), questions.queue());
+        c::rd_kafka_DescribeTopics(client.native_ptr(), topics.as_ptr(), options, queue);
+        let event = match questions.answer(None)? {
+            Ok(event) => event,
+            Err(RDKafkaErrorCode::UnsupportedFeature) => return Ok(None),
+            Err(other) => bail!("{other}"),
+        };
         let result = c::rd_kafka_event_DescribeTopics_result(event.as_ptr());
         let mut count = 0;
         let described = c::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        if described.is_null() || count == 0 {
+        let Some(described) = list(described, count).first().copied() else {
             bail!("the answer does not name the topic");
-        }
-        let described = *described;
+        };
         let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(described));
         if let Some(error) = failure(error) {
             bail!("{error}");
         }
         let id = c::rd_kafka_Uuid_base64str(c::rd_kafka_TopicDescription_topic_id(described));
-        Ok(if id.is_null() { None } else { parse(&CStr::from_ptr(id).to_string_lossy()) })
+        Ok(text(id).and_then(|id| parse(&id)))
     }
-}
-
-fn failure(code: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
-    (code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into())
 }
 
 #[cfg(test)]

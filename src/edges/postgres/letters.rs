@@ -212,7 +212,7 @@ pub async fn open(
     Ok(ledger)
 }
 
-async fn current_schema(client: &Client) -> anyhow::Result<Identifier> {
+pub(super) async fn current_schema(client: &Client) -> anyhow::Result<Identifier> {
     let sql = "select coalesce(current_schema()::text, 'public')";
     let row = client.query_typed_one(sql, &[]).await.map_err(|error| plain(&error))?;
     row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg)

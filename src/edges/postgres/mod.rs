@@ -35,6 +35,7 @@ pub mod suspects;
 pub mod target;
 pub mod transaction;
 pub mod trial;
+pub mod whereabouts;
 pub mod writer;
 
 pub use identifier::Identifier;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::children::{Consumed, Published};
+use crate::console::columns;
 use crate::edges::postgres::progress::Contents;
 
 /// Counts of both sides, a few rows, and whether they agree.
@@ -116,20 +117,7 @@ What next
     orderctl consume --table orders";
 
 fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
-            .collect();
-        writeln!(f, "  {}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    columns(rows).lines().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
 #[cfg(test)]

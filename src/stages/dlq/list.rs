@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Desk, Where, foreign, look_at, text};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
-use crate::console::plural;
+use crate::console::{columns, plural, rfc3339};
 use crate::edges::postgres::letters::{self, Counts, Letter, State};
 use crate::error::{Outcome, Usage};
 
@@ -173,13 +173,13 @@ impl fmt::Display for Listed {
         if self.other_reasons > 0 {
             rows.push(vec![self.other_reasons.to_string(), String::new(), "(others)".into()]);
         }
-        write!(f, "\n\n{}", text::columns(&rows))?;
+        write!(f, "\n\n{}", columns(&rows))?;
         let heading = ["id", "time", "topic/partition/offset", "key", "field", "reason", "state"];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         rows.extend(self.letters.iter().map(Shown::cells));
         match self.letters.as_slice() {
             [] => Ok(()),
-            _ => write!(f, "\n\n{}", text::columns(&rows)),
+            _ => write!(f, "\n\n{}", columns(&rows)),
         }
     }
 }
@@ -274,9 +274,4 @@ fn of_topic(args: &Args, topic: &str, context: &Context) -> anyhow::Result<Liste
     let others: u64 = reasons.drain(told..).map(|one| one.count).sum();
     let other_reasons = others + uncounted;
     Ok(Listed { total, states: BTreeMap::new(), reasons, other_reasons, letters })
-}
-
-/// A record's time; none when it is beyond all calendars.
-pub(super) fn rfc3339(time_ms: i64) -> Option<String> {
-    jiff::Timestamp::from_millisecond(time_ms).ok().map(|time| format!("{time:.3}"))
 }

@@ -7,11 +7,10 @@ use std::ops::ControlFlow;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::list::rfc3339;
 use super::{Desk, Name, Where, foreign, look_at, numbers, places, text};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
-use crate::console::escaped;
+use crate::console::{columns, escaped, rfc3339};
 use crate::edges::postgres::letters::{self, Filter, Letter, State};
 use crate::error::Outcome;
 
@@ -94,7 +93,7 @@ impl fmt::Display for Shown {
             let value = header.value.as_deref().unwrap_or("-");
             rows.push(vec![format!("header {}", escaped(&header.name)), escaped(value)]);
         }
-        write!(f, "{}\n\n", text::columns(&rows))?;
+        write!(f, "{}\n\n", columns(&rows))?;
         match (&self.bytes, self.facts.get("state").and_then(|state| state.as_str())) {
             (Some(bytes), _) => f.write_str(&text::payload(bytes)),
             (None, Some(state)) if state == State::Purged.name() => {

@@ -114,21 +114,6 @@ pub fn short(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// Rows as aligned columns, the first row as their headings.
-pub fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |at: usize| {
-        rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..count).map(|at| width(at).unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,12 +140,6 @@ mod tests {
         assert!(text.len() < TEXT_BYTES_MAX + 100 && text.ends_with("as it is"), "{}", text.len());
         let bytes = payload(&[0xff; 5000]);
         assert!(bytes.contains("… 3976 bytes more"), "{bytes}");
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["id".into(), "é".into()], vec!["100".into(), "xy".into()]];
-        assert_eq!(columns(&rows), "id   é\n100  xy");
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! `route-cities`: each order to the topic of its city, exactly once.
 
-mod city;
+pub mod city;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use crate::events::{Event, Kind, Reject};
 /// What orders are counted by that go to the shared topic.
 const OVERFLOWED: &str = "overflowed";
 /// The header that the city's name travels in, as the order has it.
-const CITY_HEADER: &str = "city";
+pub const CITY_HEADER: &str = "city";
 
 /// Arguments of `route-cities`.
 #[derive(Debug, Clone, clap::Args)]

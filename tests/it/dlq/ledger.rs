@@ -1,37 +1,6 @@
 //! A ledger that an older program made.
 
-use crate::support::postgres::Rows;
-use crate::support::program::Finished;
-use crate::support::{Run, Sandbox, order, order_with, query_at, sql, stack, uri};
-
-/// A database of the test's own, dropped with it.
-struct Database(String);
-
-impl Database {
-    fn new(name: &str) -> Database {
-        sql(&format!("create database {name}"));
-        Database(name.to_owned())
-    }
-
-    fn uri(&self) -> String {
-        let login = orderctl::stack::LOGIN;
-        uri(&stack().creds).replace(&format!("/{login}?"), &format!("/{}?", self.0))
-    }
-
-    fn sql(&self, query: &str) -> Rows {
-        query_at(&self.uri(), &stack().cert_path.join("ca.pem"), query).expect(query)
-    }
-
-    fn run(&self, args: &[&str]) -> Finished {
-        Run::new(args).env("ORDERCTL_POSTGRES_URI", self.uri()).finish()
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        sql(&format!("drop database {} with (force)", self.0));
-    }
-}
+use crate::support::{Database, Sandbox, order, order_with};
 
 #[test]
 fn db_setup_brings_an_older_ledger_up_to_date_and_its_letters_are_open() {

@@ -36,6 +36,9 @@ fn lines(marked: &Marked, letter: &str) -> Vec<Vec<String>> {
         format!("consume {place} {source} --until-end"),
         format!("doctor {place} {source}"),
         format!("verify {place} {source}"),
+        // The key of the rejected record.
+        format!("trace key --topics {} --schema {}", sandbox.topic, sandbox.schema),
+        format!("status cluster topics groups --topic-name {}", sandbox.topic),
         format!("produce --num 3 --topic-name {0}_good --create-topic", sandbox.topic),
         format!("route-cities --from {0}_good --prefix {0}- --until-end", sandbox.topic),
         format!("produce --num 3 --kind user --topic-name {0}_users --create-topic", sandbox.topic),

@@ -2,6 +2,7 @@
 //! program, and plain ways to look into the database and the topics.
 
 pub mod asker;
+pub mod database;
 pub mod kafka;
 pub mod killer;
 pub mod mailbox;
@@ -18,6 +19,7 @@ pub mod terminal;
 mod turn;
 
 pub use asker::Asker;
+pub use database::Database;
 pub use kafka::{Kafka, Raw, kafka};
 pub use killer::Killer;
 pub use mailbox::mailbox;
