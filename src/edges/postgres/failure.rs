@@ -78,12 +78,6 @@ pub fn cause(error: &Error) -> Cause {
     error.code().map_or(Cause::Connection, |code| Cause::of_sqlstate(code.code()))
 }
 
-/// Whether a key is in the table already (23505): the batch goes through
-/// staging then.
-pub fn is_duplicate_key(error: &Error) -> bool {
-    error.code().is_some_and(|code| code.code() == "23505")
-}
-
 /// One line about an error: message, SQLSTATE, and the objects the server
 /// names. Never its DETAIL, which holds values of rows.
 pub fn describe(error: &Error) -> String {
