@@ -80,6 +80,10 @@ enum Verb {
     Consume(stages::consume::Args),
     /// Publish each order to the topic of its city, exactly once
     RouteCities(stages::route_cities::Args),
+    /// Add a time and two tags to users, from topic to topic, exactly once
+    Enrich(stages::enrich::Args),
+    /// Price each order, charge it at a mock bank and publish it, exactly once
+    Confirm(stages::confirm::Args),
     /// Prove that every record is a row, a duplicate or a dead letter, once
     Verify(stages::verify::Args),
     /// See what was rejected and why, and move it again after the cure
@@ -199,6 +203,8 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Stack(args) => stages::stack::run(&args, context),
         Verb::Consume(args) => stages::consume::run(&args, context),
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
+        Verb::Enrich(args) => stages::enrich::run(&args, context),
+        Verb::Confirm(args) => stages::confirm::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
         Verb::Test(args) => stages::test::run(&args, context),

@@ -2,11 +2,13 @@
 
 pub mod auth_setup;
 pub mod completions;
+pub mod confirm;
 pub mod consume;
 pub mod db_setup;
 pub mod demo;
 pub mod dlq;
 pub mod doctor;
+pub mod enrich;
 pub mod produce;
 pub mod relay;
 pub mod route_cities;

@@ -2,15 +2,19 @@
 
 mod auth_setup;
 mod completions;
+mod confirm;
 mod connections;
 mod consume;
 mod db_setup;
 mod dlq;
 mod doctor;
+mod enrich;
 mod exactly_once;
 mod menu;
 mod produce;
+mod relay;
 mod route_cities;
+mod seating;
 mod secrets;
 mod seen;
 mod stack;

@@ -3,6 +3,7 @@
 mod callbacks;
 pub mod client;
 pub mod consumer;
+mod deliveries;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod explain;

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod redrive;
 pub mod restore;
 pub mod retry;
+pub mod seating;
 pub mod setup;
 pub mod source;
 pub mod staging;

@@ -12,6 +12,7 @@ use super::create::{IdType, table_sql};
 use super::failure::describe;
 use super::identifier::Identifier;
 use super::ledger::{self, DEFAULT_SCHEMA, Ledger};
+use super::seating::{self, Seating};
 use super::target::{self, Target};
 use crate::config::PostgresSettings;
 use crate::events::Kind;
@@ -42,6 +43,8 @@ pub struct Wanted {
     pub kind: Kind,
     /// The type of its id column, when it is created.
     pub id_type: IdType,
+    /// Whether its seats are to be sold once: see [`super::seating`].
+    pub with_seating: bool,
 }
 
 /// What is there now.
@@ -55,6 +58,8 @@ pub struct Ready {
     pub ledger: Ledger,
     /// Whether the ledger was created or brought up to date now.
     pub ledger_changed: bool,
+    /// What became of the seating, where it was asked for.
+    pub seating: Option<Seating>,
 }
 
 /// Creates what is missing; changes nothing that is there.
@@ -102,7 +107,11 @@ async fn set_up_alone(client: &mut Client, wanted: &Wanted) -> anyhow::Result<Re
         .record_table(client, &found, wanted.kind)
         .await
         .map_err(|error| role.may_not_write(&error, &ledger))?;
-    Ok(Ready { target, table_created, ledger, ledger_changed })
+    let seating = match wanted.with_seating {
+        true => Some(seating::set_up(client, &target).await?),
+        false => None,
+    };
+    Ok(Ready { target, table_created, ledger, ledger_changed, seating })
 }
 
 /// The schema the table goes to; created when it was named and is missing.

@@ -16,6 +16,7 @@ use crate::edges::postgres::setup::{self, Wanted};
 use crate::edges::postgres::target::{self, Target};
 use crate::edges::postgres::{Client, OnDuplicate, runtime, trial};
 use crate::events::Kind;
+use crate::stages::consume::selection::Selection;
 use crate::stages::{consume, verify};
 
 /// How many tickets one run publishes.
@@ -85,6 +86,7 @@ impl<'n> Trial<'n> {
             table: self.names.table.clone(),
             kind: Kind::MovieTicket,
             id_type: IdType::default(),
+            with_seating: false,
         };
         let ready = self.until_stop(&runtime()?, setup::set_up(&settings, &wanted))?;
         let table = format!("{}.{}", ready.target.schema, ready.target.table);
@@ -134,14 +136,21 @@ impl<'n> Trial<'n> {
         Ok(format!("{counts}; {} now has {}", self.names.table, plural(after, "row")))
     }
 
+    fn selection(&self) -> Selection {
+        let Names { topic, table, schema, group } = self.names;
+        Selection {
+            table: Some(table.clone()),
+            schema: schema.clone(),
+            kind: Some(Kind::MovieTicket),
+            topic_name: Some(topic.clone()),
+            group: Some(group.clone()),
+        }
+    }
+
     /// Stores what waits in the topic.
     fn store(&self) -> anyhow::Result<consume::Summary> {
         let args = consume::Args {
-            table: Some(self.names.table.clone()),
-            schema: self.names.schema.clone(),
-            kind: Some(Kind::MovieTicket),
-            topic_name: Some(self.names.topic.clone()),
-            group: Some(self.names.group.clone()),
+            selection: self.selection(),
             on_duplicate: OnDuplicate::Skip,
             // What is left of an earlier run may be of a topic that is gone.
             on_data_loss: OnDataLoss::Earliest,
@@ -178,15 +187,7 @@ impl<'n> Trial<'n> {
             bail!("table {table} is empty: run 1 and 4 first, which publish and store");
         }
         self.find_topic()?;
-        let args = verify::Args {
-            table: Some(table.clone()),
-            schema: self.names.schema.clone(),
-            kind: Some(Kind::MovieTicket),
-            topic_name: Some(topic.clone()),
-            group: Some(self.names.group.clone()),
-            manifest: None,
-            show: SHOWN,
-        };
+        let args = verify::Args { selection: self.selection(), manifest: None, show: SHOWN };
         let report = verify::verify(&args, &self.context)?.context("stopped meanwhile")?;
         let totals = report.totals;
         if totals.behind > 0 {

@@ -52,14 +52,12 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::config::args::parse_topic_name;
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::kafka::range::{self, Span};
 use crate::edges::kafka::{client, topics};
-use crate::edges::postgres::{Identifier, key::KeyForm, runtime};
+use crate::edges::postgres::{key::KeyForm, runtime};
 use crate::engine::checkpoint::Log;
 use crate::error::Outcome;
-use crate::events::Kind;
 use crate::stages::consume::selection::{Selection, ask_kafka, find_topic, refuse_own_properties};
 use crate::stop::Stop;
 use compare::Rules;
@@ -78,6 +76,9 @@ const RECORDS_A_STEP: u64 = 1024;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("group", |group| {
+    group.help("Consumer group whose work is looked at [default: orderctl-TABLE]")
+}))]
 #[command(after_help = "\
 Examples:
   orderctl verify --table orders                      while workers run, too
@@ -90,25 +91,9 @@ letter, and every row and dead letter must have its record.
 Exit codes: 0 nothing missing, duplicated or extra, 1 something is, or it could
 not be found out, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
-    /// Table to look at [default: orders, movie_ticket or users, by the kind]
-    #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
-    pub table: Option<Identifier>,
-
-    /// Schema of the table [default: the search path]
-    #[arg(long, value_name = "SCHEMA")]
-    pub schema: Option<Identifier>,
-
-    /// Kind of the events [default: what db-setup recorded for the table]
-    #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
-
-    /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
-    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
-    pub topic_name: Option<String>,
-
-    /// Consumer group whose work is looked at [default: orderctl-TABLE]
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
+    /// Table, topic and group.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// Also check what `produce --manifest FILE` promised
     #[arg(long, value_name = "FILE")]
@@ -147,17 +132,10 @@ pub fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> 
     let kafka = context.kafka()?;
     refuse_own_properties(&kafka)?;
     let postgres = context.postgres()?;
-    let selection = Selection {
-        table: args.table.as_ref(),
-        schema: args.schema.as_ref(),
-        kind: args.kind,
-        topic_name: args.topic_name.as_deref(),
-        group: args.group.as_deref(),
-    };
     // First, so that it connects while the database is read.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &selection.group()?, &context.console, false)?;
-    let reading = snapshot::take(&selection, &postgres, manifest.as_ref(), &context.console);
+    let joining = Joining::new(config, &args.selection.group()?, &context.console, false)?;
+    let reading = snapshot::take(&args.selection, &postgres, manifest.as_ref(), &context.console);
     let snapshot = runtime()?.block_on(async {
         tokio::select! {
             snapshot = reading => snapshot.map(Some),
