@@ -3,14 +3,17 @@
 mod callbacks;
 pub mod client;
 pub mod consumer;
+mod deliveries;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod explain;
 pub mod inspect;
+pub mod listing;
 pub mod membership;
 pub mod producer;
 pub mod questions;
 pub mod range;
+pub mod removal;
 pub mod republish;
 mod topic_id;
 pub mod topics;

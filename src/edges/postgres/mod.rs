@@ -27,12 +27,14 @@ pub mod progress;
 pub mod redrive;
 pub mod restore;
 pub mod retry;
+pub mod seating;
 pub mod setup;
 pub mod source;
 pub mod staging;
 pub mod suspects;
 pub mod target;
 pub mod transaction;
+pub mod trial;
 pub mod writer;
 
 pub use identifier::Identifier;

@@ -14,6 +14,7 @@ pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
 pub mod smtp;
+pub mod terminal;
 mod turn;
 
 pub use asker::Asker;
@@ -29,3 +30,4 @@ pub use sandbox::Sandbox;
 pub use server::{Server, Shutdown};
 pub use shared_stack::stack;
 pub use smtp::{Answer, Smtp, Step};
+pub use terminal::Terminal;
