@@ -134,6 +134,7 @@ mod tests {
         assert!(mail.contains("\r\nMessage-ID: <1.order@example.com>\r\n"), "{mail}");
         assert!(mail.contains("multipart/alternative") && mail.contains("text/html"), "{mail}");
         assert!(mail.is_ascii(), "the body is encoded for servers of seven bits");
+        assert!(!mail.replace("\r\n", "").contains(['\r', '\n']), "lines end in CR LF");
     }
 
     #[test]

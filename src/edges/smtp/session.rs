@@ -228,7 +228,8 @@ impl Session {
     /// # Errors
     /// Any [`Refusal`] but [`Refusal::Stop`].
     pub async fn send(&mut self, content: &[u8]) -> Result<(), Refusal> {
-        match timeout(self.limit, self.connection.message(content)).await {
+        let ended = ended(content);
+        match timeout(self.limit, self.connection.command(ended)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.status().is_some() => Err(judge(&error, Refusal::Never)),
             Ok(Err(error)) => {
@@ -267,6 +268,25 @@ impl Session {
     }
 }
 
+/// A content with its final dot (RFC 5321, section 4.5.2), for one single write:
+/// behind a second one, the dot would wait for the receiver's delayed
+/// acknowledgement, 40 ms a mail (RFC 1122, section 4.2.3.2).
+fn ended(content: &[u8]) -> String {
+    let text = String::from_utf8_lossy(content);
+    let mut ended = String::with_capacity(text.len() + 16);
+    for line in text.split_inclusive('\n') {
+        if line.starts_with('.') {
+            ended.push('.');
+        }
+        ended.push_str(line);
+    }
+    if !ended.ends_with("\r\n") {
+        ended.push_str("\r\n");
+    }
+    ended.push_str(".\r\n");
+    ended
+}
+
 /// What an answer means; one of 5yz is what `permanent` makes of it.
 fn judge(error: &Error, permanent: impl FnOnce(String) -> Refusal) -> Refusal {
     let said = said(error);
@@ -289,4 +309,15 @@ fn said(error: &Error) -> String {
         (None, None) => error.to_string(),
     };
     printable(&text.replace(['\r', '\n'], " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_dot_ends_a_content() {
+        assert_eq!(ended(b"a\r\n.\r\n..b\r\nc."), "a\r\n..\r\n...b\r\nc.\r\n.\r\n");
+        assert_eq!(ended(b".a\r\n"), "..a\r\n.\r\n");
+    }
 }
