@@ -336,7 +336,7 @@ impl Consumer {
     ) -> anyhow::Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+            list.add_partition_offset(&self.topic, partition, Offset::from_raw(offset))?;
         }
         Ok(list)
     }

@@ -14,48 +14,46 @@ use super::consumer::Consumer;
 /// How long the client may take to drop what it has fetched; it asks nobody.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where a group goes on in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
-    /// The partition's number.
-    pub partition: i32,
-    /// The offset of the next record.
-    pub next_offset: i64,
-    /// The high watermark.
-    pub end: i64,
-}
+/// In the place of an offset: the first record that there is.
+const FIRST: i64 = -2;
 
 /// A member's id and generation, by which the cluster fences it once the group
 /// has gone on without it.
 pub struct Place(pub(super) Arc<ConsumerGroupMetadata>);
 
 impl Consumer {
-    /// Where the group goes on in these partitions: at its committed positions, or
-    /// at the first record of a partition that it never committed.
+    /// Where the group goes on in these partitions, each with its number: at its
+    /// committed positions, or below 0 for the first record of a partition that it
+    /// never committed; fit for [`Consumer::assign`] and [`Consumer::seek`].
     ///
     /// # Errors
     /// When the broker does not answer in time, as while a transaction on the
     /// positions is pending.
-    pub fn committed(&self, partitions: &[i32], limit: Duration) -> anyhow::Result<Vec<Committed>> {
-        let asked = self.list(partitions.iter().map(|partition| (*partition, 0)))?;
+    pub fn committed(&self, numbers: &[i32], limit: Duration) -> anyhow::Result<Vec<(i32, i64)>> {
+        let asked = self.list(numbers.iter().map(|number| (*number, 0)))?;
         let known = self
             .inner
             .committed_offsets(asked, limit)
             .context("cannot ask for the group's positions")?;
-        let logs = self
-            .questions()
-            .watermarks(&self.inner, partitions, limit)
-            .context("cannot ask for the watermarks")?;
-        let position = |(one, (first, end)): (&TopicPartitionListElem<'_>, (i64, i64))| {
+        let position = |one: &TopicPartitionListElem<'_>| {
             // A position that could not be told must not be taken for none.
             one.error().context("cannot ask for the group's positions")?;
-            let next_offset = match one.offset() {
-                Offset::Offset(offset) => offset,
-                _ => first,
-            };
-            Ok(Committed { partition: one.partition(), next_offset, end })
+            Ok(match one.offset() {
+                Offset::Offset(offset) => (one.partition(), offset),
+                _ => (one.partition(), FIRST),
+            })
         };
-        known.elements().iter().zip(logs).map(position).collect()
+        known.elements().iter().map(position).collect()
+    }
+
+    /// Where these partitions end, in their order.
+    ///
+    /// # Errors
+    /// When the broker does not answer in time.
+    pub fn ask_ends(&self, numbers: &[i32], limit: Duration) -> anyhow::Result<Vec<i64>> {
+        let logs = self.questions().watermarks(&self.inner, numbers, limit);
+        let logs = logs.context("cannot ask for the ends of partitions")?;
+        Ok(logs.into_iter().map(|(_, end)| end).collect())
     }
 
     /// The member's place in its group as of now: to be asked for when partitions

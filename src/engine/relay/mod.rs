@@ -108,11 +108,11 @@ impl Parts<'_> {
 /// A partition that is being read.
 #[derive(Debug, Clone, Copy)]
 struct Partition {
-    /// Where it goes on.
+    /// Where it goes on; below 0 for its first record.
     next_offset: i64,
     /// Where it goes on after an abort.
     committed: i64,
-    /// Where it ended when it was assigned.
+    /// Where it ended when it was assigned, if the run is to end there.
     end: i64,
     at_end: bool,
 }

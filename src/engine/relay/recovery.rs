@@ -166,9 +166,9 @@ impl Loop<'_> {
     /// the user asked to stop.
     fn learn_positions(&mut self, numbers: &[i32]) -> anyhow::Result<bool> {
         let mut wait = FIRST_WAIT;
-        let positions = loop {
-            match self.parts.consumer.committed(numbers, KAFKA_TIMEOUT) {
-                Ok(positions) => break positions,
+        let known = loop {
+            match self.ask_positions(numbers) {
+                Ok(known) => break known,
                 Err(error) if client::is_refused(&error) => {
                     return Err(error.context(
                         "this login may not go on in the group: grant its principal READ on the \
@@ -182,18 +182,25 @@ impl Loop<'_> {
                 return Ok(false);
             }
         };
-        for at in positions {
-            let known = self.partitions.get(&at.partition);
-            let partition = Partition {
-                next_offset: at.next_offset,
-                committed: at.next_offset,
-                end: known.map_or(at.end, |known| known.end),
-                at_end: false,
-            };
-            self.partitions.insert(at.partition, partition);
+        for ((number, next_offset), end) in known {
+            let end = self.partitions.get(&number).map_or(end, |known| known.end);
+            let partition = Partition { next_offset, committed: next_offset, end, at_end: false };
+            self.partitions.insert(number, partition);
         }
         self.last_record = Instant::now();
         Ok(true)
+    }
+
+    /// The positions, each with the end of its partition; that is only asked for
+    /// where the run is to end there.
+    fn ask_positions(&self, numbers: &[i32]) -> anyhow::Result<Vec<((i32, i64), i64)>> {
+        let consumer = &self.parts.consumer;
+        let ends = match self.options.until_end && self.partitions.is_empty() {
+            true => consumer.ask_ends(numbers, KAFKA_TIMEOUT)?,
+            false => vec![0; numbers.len()],
+        };
+        let positions = consumer.committed(numbers, KAFKA_TIMEOUT)?;
+        Ok(positions.into_iter().zip(ends).collect())
     }
 
     /// Has the client deliver records again from where the partitions go on.

@@ -56,7 +56,7 @@ impl Loop<'_> {
                 let end = ends.get(number).copied().unwrap_or(one.end).max(one.end);
                 // Behind the last record may be the mark of a transaction's end.
                 let is_read = one.at_end && one.next_offset == one.committed;
-                let behind = u64::try_from(end - one.committed).unwrap_or(0);
+                let behind = u64::try_from(end - one.committed.max(0)).unwrap_or(0);
                 (*number, if is_read { 0 } else { behind })
             })
             .collect();
