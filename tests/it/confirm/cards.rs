@@ -59,6 +59,17 @@ fn a_card_number_in_an_order_is_in_no_topic_and_no_log() {
 }
 
 #[test]
+fn generated_orders_have_test_cards_when_asked_for() {
+    let generated = |more: &[&str]| {
+        Run::new(["produce", "--num", "3", "--seed", "7", "--dry-run"]).args(more).finish()
+    };
+    let with = generated(&["--payments"]).success();
+    assert_eq!(with.stdout.matches("\"card_token\":\"tok_").count(), 3, "{with}");
+    assert!(!generated(&[]).success().stdout.contains("payment"));
+    generated(&["--payments", "--kind", "user"]).code(2);
+}
+
+#[test]
 fn produce_passes_a_token_on_in_place_of_the_number() {
     let sandbox = Sandbox::new("confirm_source").with_topic(1);
     let card = json!({"payment": {"card_number": "4000000000009995", "cvc": "code-737"}});
