@@ -62,6 +62,14 @@ pub fn clean(payload: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// The payload without card data; none when it has none, so that it may stay.
+pub fn cleaned(payload: &[u8]) -> Option<Vec<u8>> {
+    match clean(payload) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(cleaned) => Some(cleaned),
+    }
+}
+
 /// Whether a closer look is worth it: there are digits enough, or something that
 /// may be the name of a code (`cvc`, `security_code`, `securityCode`), or an escape
 /// that may hide either. Quick: it is asked of every payload.
