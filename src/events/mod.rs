@@ -7,6 +7,7 @@ pub mod fake;
 pub mod members;
 pub mod moment;
 pub mod movie_ticket;
+pub mod notice;
 pub mod order;
 mod parse;
 mod plain;

@@ -1,6 +1,8 @@
 //! One file a verb: its arguments, its wiring, its pure steps.
 
+pub mod agreement;
 pub mod auth_setup;
+pub mod completions;
 pub mod confirm;
 pub mod consume;
 pub mod db_setup;
@@ -8,8 +10,10 @@ pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod enrich;
+pub mod notify;
 pub mod produce;
 pub mod relay;
 pub mod route_cities;
 pub mod stack;
+pub mod test;
 pub mod verify;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::Message as _;
 use serde_json::{Value, json};
 
+use crate::seen::Watched;
 use crate::support::{Raw, Run, Sandbox, eventually, kafka, orderctl, sql};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -165,7 +166,7 @@ fn a_process_that_is_killed_is_followed_by_two_without_loss_or_doubles() {
 fn after_a_pause_the_second_step_ends_only_when_nothing_is_left() {
     let users = Users::new("enrich_idle");
     users.publish(0..50);
-    let done = users.enrich("--idle-exit 2s").finish().success().json();
+    let done = users.enrich("--idle-exit 4s").finish().success().json();
     assert_eq!((&done["timestamp"]["read"], &done["tags"]["read"]), (&50.into(), &50.into()));
     users.assert_enriched(50);
 }
@@ -198,6 +199,34 @@ fn a_replay_gives_the_same_tags_and_the_lists_may_be_ones_own() {
     let tags: std::collections::BTreeSet<_> =
         first.values().map(|user| (user["major"].to_string(), user["hobby"].to_string())).collect();
     assert_eq!(tags.len(), 4, "{tags:?}");
+}
+
+#[test]
+fn both_steps_show_their_figures_and_the_process_is_ready_when_both_are() {
+    let users = Users::new("enrich_seen");
+    users.publish(0..5);
+    let watched = Watched::start(users.enrich(""));
+    eventually("five users have passed both steps", LIMIT, || {
+        let metrics = watched.get("/metrics").1;
+        ["enrich-timestamp", "enrich-tags"].iter().all(|stage| {
+            let line = format!("orderctl_records_published_total{{stage=\"{stage}\"}} 5");
+            metrics.lines().any(|found| found == line)
+        })
+    });
+    watched.wait_for_ready(200);
+    watched.running.interrupt();
+    let log = watched.log();
+    watched.running.finish().code(130);
+    let last = std::fs::read_to_string(log).unwrap();
+    let last: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (
+            &last["fields"]["enrich-timestamp"]["published"],
+            &last["fields"]["enrich-tags"]["published"]
+        ),
+        (&5.into(), &5.into()),
+        "{last}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The only integration binary: one file a verb, on one stack for the whole run.
 
 mod auth_setup;
+mod completions;
 mod confirm;
 mod connections;
 mod consume;
@@ -9,6 +10,8 @@ mod dlq;
 mod doctor;
 mod enrich;
 mod exactly_once;
+mod menu;
+mod notify;
 mod produce;
 mod relay;
 mod route_cities;

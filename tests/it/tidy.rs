@@ -15,7 +15,8 @@ const FILE_LINES_MAX: usize = 400;
 /// The longest a function in src may be, in lines, signature and braces included.
 const FUNCTION_LINES_MAX: usize = 70;
 /// Crates that only the edges and the stack may name.
-const DRIVERS: [&str; 9] = [
+const DRIVERS: [&str; 10] = [
+    "lettre",
     "rdkafka",
     "tokio_postgres",
     "postgres_native_tls",

@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The longest wait for one answer, so that a stop is noticed.
 const SLICE_MAX: Duration = Duration::from_secs(4);
 
+/// How long callbacks are served after each question that failed.
+const CALLBACKS: Duration = Duration::from_millis(50);
+
 /// The configuration every client of ours starts from: the settings over our
 /// own defaults.
 pub fn client_config(settings: &KafkaSettings) -> ClientConfig {
@@ -211,12 +214,11 @@ pub fn probe(
     loop {
         let left = limit.saturating_sub(started.elapsed());
         let answer = client.fetch_metadata(None, slice.min(left));
-        // Serves the callbacks that came in meanwhile.
-        while client.poll(Duration::ZERO).is_some() {}
         let error = match answer {
             Ok(metadata) => return Ok(summarize(&metadata)),
             Err(error) => error,
         };
+        serve_callbacks(&client);
         if stop.requested() {
             bail!("stopped before {} answered", settings.brokers());
         }
@@ -233,6 +235,17 @@ pub fn probe(
             ),
             _ => slice = (slice * 2).min(SLICE_MAX),
         }
+    }
+}
+
+/// Serves the callbacks that came in meanwhile. A look that does not wait takes
+/// in one line of the log, and `debug=all` writes hundreds before the one that
+/// tells what failed.
+fn serve_callbacks(client: &BaseConsumer<ClientLog>) {
+    let until = Instant::now() + CALLBACKS;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        // What comes out are errors that the context has been told already.
+        client.poll(left);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What publishing in transactions needs of the group member that read: the
 //! group's positions, and the member's place, by which zombies are fenced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,7 +27,7 @@ pub struct Committed {
 
 /// A member's id and generation, by which the cluster fences it once the group
 /// has gone on without it.
-pub struct Place(pub(super) ConsumerGroupMetadata);
+pub struct Place(pub(super) Arc<ConsumerGroupMetadata>);
 
 impl Consumer {
     /// Where the group goes on in these partitions: at its committed positions, or
@@ -67,7 +68,7 @@ impl Consumer {
     pub fn place(&self) -> Option<Place> {
         let place = self.inner.group_metadata()?;
         // After it: the client's own thread answers both in order.
-        (!self.inner.assignment_lost()).then_some(Place(place))
+        (!self.inner.assignment_lost()).then(|| Place(Arc::new(place)))
     }
 
     /// Reads partitions on from these positions; what was fetched before is

@@ -6,7 +6,8 @@
 //! initialise it ends whatever is open, and the group's committed positions tell
 //! what counted.
 
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -46,6 +47,10 @@ const OWN: &[(&str, &str)] = &[
 ];
 /// How long one call may take before it is tried again or given up.
 const CALL: Duration = Duration::from_secs(1);
+/// How much longer a call is waited for before it counts as lost.
+const CALL_GRACE: Duration = Duration::from_secs(2);
+/// How often what comes back is served while a call is under way.
+const SERVED_EVERY: Duration = Duration::from_millis(5);
 /// How long a transaction's end may take with its retries.
 const END_LIMIT: Duration = Duration::from_secs(8);
 /// The same, once the user asked to stop.
@@ -78,9 +83,19 @@ pub enum Trouble {
     Stop(anyhow::Error),
 }
 
+type Producer = BaseProducer<Deliveries>;
+/// A call that may block.
+type Task = Box<dyn FnOnce(&Producer) -> Result<(), KafkaError> + Send>;
+
 /// A producer that publishes in transactions.
+///
+/// librdkafka may forget a call on transactions when the broker goes away just
+/// then, and never come back, whatever the call's time limit. So these calls are
+/// made on a thread of their own, which is left behind with the producer then.
 pub struct Transactions {
-    inner: BaseProducer<Deliveries>,
+    inner: Arc<Producer>,
+    tasks: Sender<Task>,
+    answers: Receiver<Result<(), KafkaError>>,
     stop: Stop,
 }
 
@@ -114,9 +129,19 @@ impl Transactions {
         stop: &Stop,
     ) -> anyhow::Result<Transactions> {
         let config = config(settings, transactional_id);
-        let inner = BaseProducer::from_config_and_context(&config, Deliveries::new(console))
+        let inner = Producer::from_config_and_context(&config, Deliveries::new(console))
             .map_err(|error| anyhow::anyhow!("cannot make a producer: {}", describe(&error)))?;
-        Ok(Transactions { inner, stop: stop.clone() })
+        let inner = Arc::new(inner);
+        let ((tasks, asked), (answer, answers)) = (mpsc::channel::<Task>(), mpsc::channel());
+        let producer = Arc::clone(&inner);
+        std::thread::Builder::new().name("transactions".into()).spawn(move || {
+            for task in asked {
+                if answer.send(task(&producer)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Transactions { inner, tasks, answers, stop: stop.clone() })
     }
 
     /// Ends what an earlier producer of the id left open, and fences it.
@@ -124,7 +149,7 @@ impl Transactions {
     /// # Errors
     /// [`Trouble::Again`] when there is no answer within a second.
     pub fn init(&self) -> Result<(), Trouble> {
-        let done = self.inner.init_transactions(CALL);
+        let done = self.call(Box::new(|producer| producer.init_transactions(CALL)))?;
         // Serves what is known of failed connections.
         self.poll();
         done.map_err(|error| match &error {
@@ -191,9 +216,12 @@ impl Transactions {
         let mut deadline = self.deadline();
         self.drain(&mut deadline)?;
         let list = consumer.positions(positions).map_err(Trouble::Stop)?;
-        let send = || self.inner.send_offsets_to_transaction(&list, &place.0, CALL);
+        let send = || -> Task {
+            let (list, place) = (list.clone(), Arc::clone(&place.0));
+            Box::new(move |to| to.send_offsets_to_transaction(&list, &place, CALL))
+        };
         self.retried(&mut deadline, send)?;
-        self.retried(&mut deadline, || self.inner.commit_transaction(CALL))
+        self.retried(&mut deadline, || Box::new(|producer| producer.commit_transaction(CALL)))
     }
 
     /// Lets go of the producer, in at most a second: to drop one has no deadline.
@@ -213,7 +241,8 @@ impl Transactions {
     /// # Errors
     /// When that is not certain: then a new producer is needed.
     pub fn abort(&self) -> Result<(), Trouble> {
-        let aborted = self.retried(&mut self.deadline(), || self.inner.abort_transaction(CALL));
+        let abort = || -> Task { Box::new(|producer| producer.abort_transaction(CALL)) };
+        let aborted = self.retried(&mut self.deadline(), abort);
         // Those that were given up with it.
         self.poll();
         self.inner.context().take_failure();
@@ -242,19 +271,29 @@ impl Transactions {
         }
     }
 
-    fn retried(
-        &self,
-        deadline: &mut Deadline<'_>,
-        mut call: impl FnMut() -> Result<(), KafkaError>,
-    ) -> Result<(), Trouble> {
+    fn retried(&self, deadline: &mut Deadline<'_>, task: impl Fn() -> Task) -> Result<(), Trouble> {
         loop {
-            match call() {
+            match self.call(task())? {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !deadline.has_passed() => {}
                 Err(error) => return Err(self.trouble(&error)),
             }
         }
+    }
+
+    /// Makes a call; [`Trouble::Renew`] when it does not come back.
+    fn call(&self, task: Task) -> Result<Result<(), KafkaError>, Trouble> {
+        let is_asked = self.tasks.send(task).is_ok();
+        let since = Instant::now();
+        while is_asked && since.elapsed() < CALL + CALL_GRACE {
+            if let Ok(answer) = self.answers.recv_timeout(SERVED_EVERY) {
+                return Ok(answer);
+            }
+            // To abort waits until the records that it gave up are taken note of.
+            self.poll();
+        }
+        Err(Trouble::Renew("no answer from the Kafka client".into()))
     }
 
     fn trouble(&self, error: &KafkaError) -> Trouble {

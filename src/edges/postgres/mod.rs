@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod letters;
+pub mod mail;
 pub mod position;
 pub mod progress;
 pub mod redrive;
@@ -33,6 +34,7 @@ pub mod staging;
 pub mod suspects;
 pub mod target;
 pub mod transaction;
+pub mod trial;
 pub mod writer;
 
 pub use identifier::Identifier;

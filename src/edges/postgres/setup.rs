@@ -18,11 +18,12 @@ use crate::config::PostgresSettings;
 use crate::events::Kind;
 
 /// The ledger's migrations by name; `{schema}` is replaced by its schema.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
     ("V2__topic_id", include_str!("migrations/V2__topic_id.sql")),
     ("V3__dead_letter_state", include_str!("migrations/V3__dead_letter_state.sql")),
     ("V4__position_moved", include_str!("migrations/V4__position_moved.sql")),
+    ("V5__mail", include_str!("migrations/V5__mail.sql")),
 ];
 
 /// The version that a ledger has when it is up to date.
@@ -120,19 +121,25 @@ async fn table_schema(
     role: &Role,
     named: Option<&Identifier>,
 ) -> anyhow::Result<Identifier> {
-    let Some(schema) = named else {
-        // A role called orderctl has the ledger's schema on its search path.
-        let sql = "select s::text from unnest(pg_catalog.current_schemas(false))
-            with ordinality as path (s, place) where s <> $1 order by place limit 1";
-        let row = client.query_typed_opt(sql, &[(&DEFAULT_SCHEMA, Type::TEXT)]).await;
-        let row = row.map_err(plain)?;
-        let row = row.context("no schema of the search path exists: name one with --schema")?;
-        return row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg);
-    };
+    let Some(schema) = named else { return path_schema(client).await };
     if rights_on(client, schema).await.map_err(plain)?.is_none() {
         create_schema(client, role, schema).await?;
     }
     Ok(schema.clone())
+}
+
+/// The schema that a table goes to when none is named: the search path's first.
+///
+/// # Errors
+/// When no schema of the search path exists.
+pub async fn path_schema(client: &Client) -> anyhow::Result<Identifier> {
+    // A role called orderctl has the ledger's schema on its search path.
+    let sql = "select s::text from unnest(pg_catalog.current_schemas(false))
+        with ordinality as path (s, place) where s <> $1 order by place limit 1";
+    let row = client.query_typed_opt(sql, &[(&DEFAULT_SCHEMA, Type::TEXT)]).await;
+    let row = row.map_err(plain)?;
+    let row = row.context("no schema of the search path exists: name one with --schema")?;
+    row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg)
 }
 
 async fn create_schema(client: &Client, role: &Role, schema: &Identifier) -> anyhow::Result<()> {

@@ -89,6 +89,11 @@ impl Relaying {
         self.lag = lag;
     }
 
+    /// Which stage it is.
+    pub(super) fn stage(&self) -> &'static str {
+        self.stage
+    }
+
     pub(super) fn figures(&self) -> Figures {
         let fields = BTreeMap::from([
             ("read", self.totals.read.into()),

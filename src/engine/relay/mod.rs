@@ -228,10 +228,13 @@ impl Loop<'_> {
 
     /// Whether no more need be read.
     fn is_satisfied(&self) -> bool {
+        // Nothing can come before there is a place in the group.
+        if self.place.is_none() {
+            return false;
+        }
         let idle = self.options.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
         let is_read = |one: &Partition| one.at_end || one.next_offset >= one.end;
-        let is_assigned = self.place.is_some();
-        idle || (self.options.until_end && is_assigned && self.partitions.values().all(is_read))
+        idle || (self.options.until_end && self.partitions.values().all(is_read))
     }
 
     /// The time until the open transaction is due, or a little when none is.

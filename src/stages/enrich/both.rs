@@ -34,13 +34,22 @@ pub fn run(
     if args.until_end {
         return one_after_the_other(first, second, args, context);
     }
-    let (before, after) = side_by_side(first, second, args, context)?;
+    let contexts = [part(context), part(context)];
+    let (before, after) = side_by_side([first, second], &contexts, args, &context.stop)?;
     if context.stop.requested() {
         return Ok((before, Some(Summary { interrupted: true, ..after })));
     }
     // The first one had nothing more to do: what is left for the second is known.
-    let rest = second(&until_end(args), context)?;
+    let [done, unfinished] = contexts;
+    done.metrics.rest();
+    let last = Context { stop: context.stop.clone(), ..unfinished };
+    let rest = second(&until_end(args), &last)?;
     Ok((before, Some(sum(after, rest))))
+}
+
+/// A step's own stop, figures and readiness.
+fn part(context: &Context) -> Context {
+    Context { stop: Stop::manual(), metrics: context.metrics.part(), ..context.clone() }
 }
 
 fn one_after_the_other(
@@ -49,30 +58,31 @@ fn one_after_the_other(
     args: &relay::Args,
     context: &Context,
 ) -> anyhow::Result<(Summary, Option<Summary>)> {
-    let before = first(args, context)?;
-    let after = if before.interrupted { None } else { Some(second(args, context)?) };
+    let of_step = || Context { stop: context.stop.clone(), ..part(context) };
+    let own = of_step();
+    let before = first(args, &own)?;
+    own.metrics.rest();
+    let after = if before.interrupted { None } else { Some(second(args, &of_step())?) };
     Ok((before, after))
 }
 
-/// Until the first one ends, or either fails.
+/// Until the first one ends, either fails, or `stop`.
 fn side_by_side(
-    first: RunStep<'_>,
-    second: RunStep<'_>,
+    [first, second]: [RunStep<'_>; 2],
+    contexts: &[Context; 2],
     args: &relay::Args,
-    context: &Context,
+    stop: &Stop,
 ) -> anyhow::Result<(Summary, Summary)> {
-    let stops = [Stop::manual(), Stop::manual()];
-    let contexts = stops.clone().map(|stop| Context { stop, ..context.clone() });
     let endless = relay::Args { idle_exit: None, ..args.clone() };
     thread::scope(|scope| {
         let first = scope.spawn(|| first(args, &contexts[0]));
         let second = scope.spawn(|| second(&endless, &contexts[1]));
         while !first.is_finished() && !second.is_finished() {
-            if context.stop.wait_for(LOOK) {
+            if stop.wait_for(LOOK) {
                 break;
             }
         }
-        stops.iter().for_each(Stop::request);
+        contexts.iter().for_each(|context| context.stop.request());
         let (first, second) = (join(first), join(second));
         Ok((first?, second?))
     })

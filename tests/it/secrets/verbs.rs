@@ -44,11 +44,15 @@ fn lines(marked: &Marked, letter: &str) -> Vec<Vec<String>> {
             "confirm --from {0}_good --to {0}_yes --declined-to {0}_no --group {0}_confirm --until-end",
             sandbox.topic
         ),
+        format!("notify --from {0}_good --group {0} --dry-run mails", sandbox.topic),
+        format!("notify status --group {}", sandbox.group),
         format!("dlq list {place}"),
         format!("dlq show {letter} {place}"),
         format!("dlq redrive {place} --dry-run"),
         // It is open, and stays.
         format!("dlq purge {place} --yes"),
+        format!("test 2 3 --schema {} --topic-name test_{}", sandbox.schema, sandbox.topic),
+        "completions bash".into(),
     ];
     lines.iter().map(|line| words(line)).collect()
 }

@@ -4,6 +4,7 @@
 pub mod asker;
 pub mod kafka;
 pub mod killer;
+pub mod mailbox;
 pub mod orders;
 pub mod pooler;
 pub mod postgres;
@@ -12,11 +13,14 @@ pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod shared_stack;
+pub mod smtp;
+pub mod terminal;
 mod turn;
 
 pub use asker::Asker;
 pub use kafka::{Kafka, Raw, kafka};
 pub use killer::Killer;
+pub use mailbox::mailbox;
 pub use orders::{drop_role, order, order_with, orders, uri_as, uri_at_port, verified};
 pub use pooler::Pooler;
 pub use postgres::{Session, query_at, sql, sql_value, try_sql, uri};
@@ -25,3 +29,5 @@ pub use proxy::Proxy;
 pub use sandbox::Sandbox;
 pub use server::{Server, Shutdown};
 pub use shared_stack::stack;
+pub use smtp::{Answer, Smtp, Step};
+pub use terminal::Terminal;
