@@ -62,19 +62,25 @@ pub fn clean(payload: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// The payload without card data; none when it has none, so that it may stay.
+pub fn cleaned(payload: &[u8]) -> Option<Vec<u8>> {
+    match clean(payload) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(cleaned) => Some(cleaned),
+    }
+}
+
 /// Whether a closer look is worth it: there are digits enough, or something that
-/// may be the name of a code, or an escape that may hide either.
+/// may be the name of a code (`cvc`, `security_code`, `securityCode`), or an escape
+/// that may hide either. Quick: it is asked of every payload.
 fn is_suspect(payload: &[u8]) -> bool {
-    let code = |pair: &[u8]| match pair {
-        [b'\\', b'u'] => true,
-        [first, second] => matches!((first | 0x20, second | 0x20), (b'c', b'v') | (b'y', b'c')),
+    let is_telling = |pair: &[u8]| match pair {
+        [b'\\', second] => *second == b'u',
+        [b'c' | b'C', second] => matches!(second, b'v' | b'V'),
+        [b'y' | b'Y', second] => matches!(second, b'c' | b'C' | b'_' | b'-' | b' '),
         _ => false,
     };
-    // `yc`: securityCode; `y_c` is found by the underscore.
-    let security_code = |four: &[u8]| four.eq_ignore_ascii_case(b"y_co");
-    payload.windows(2).any(code)
-        || payload.windows(4).any(security_code)
-        || digits::has_run(payload)
+    payload.windows(2).any(is_telling) || digits::has_run(payload)
 }
 
 /// What an event's tokens are made of: its id as it is written.

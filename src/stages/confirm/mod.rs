@@ -6,7 +6,6 @@ mod catalogue;
 mod money;
 mod step;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,11 +124,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         now: &Timestamp::now,
     };
     let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| confirm.step(raw, outgoing);
-    let clean = |payload: &[u8]| match card::clean(payload) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(cleaned) => Some(cleaned),
-    };
-    let stage = Stage { clean: Some(&clean), ..Stage::new("confirm", &args.from, &mut step) };
+    let stage =
+        Stage { clean: Some(&card::cleaned), ..Stage::new("confirm", &args.from, &mut step) };
     let summary = relay::run(stage, &args.relay, context)?;
     context.console.result(&summary)?;
     Ok(summary.outcome())

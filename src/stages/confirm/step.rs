@@ -144,7 +144,9 @@ impl Confirm<'_> {
         let mut out = String::with_capacity(512);
         out.push('{');
         for (name, value) in known.iter().filter(|(name, _)| !REPLACED.contains(&&**name)) {
-            let _ = write!(out, "{}:{},", Value::from(&**name), value.get());
+            push_name(&mut out, name);
+            out.push_str(value.get());
+            out.push(',');
         }
         let Charge { price, total, currency } = charge;
         let price = price.as_str();
@@ -163,6 +165,14 @@ impl Confirm<'_> {
         let moment = if declined.is_none() { "confirmed_at" } else { "declined_at" };
         let _ = write!(out, r#"}},"{moment}":"{:.3}"}}"#, (self.now)());
         out
+    }
+}
+
+fn push_name(out: &mut String, name: &str) {
+    if name.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        let _ = write!(out, "{}:", Value::from(name));
+    } else {
+        out.extend(["\"", name, "\":"]);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Where events come from.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
@@ -128,10 +127,7 @@ impl Input {
             Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
             Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
         };
-        record.payload = match card::clean(&item.payload) {
-            Cow::Borrowed(_) => item.payload,
-            Cow::Owned(cleaned) => cleaned,
-        };
+        record.payload = card::cleaned(&item.payload).unwrap_or(item.payload);
         record.key.clear();
         record.has_key = true;
         match self.kind.parse(&record.payload) {

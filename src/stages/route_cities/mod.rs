@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::engine::record::Raw;
 use crate::engine::relay::Outgoing;
 use crate::error::{Outcome, Usage};
-use crate::events::{Event, Kind, Reject};
+use crate::events::{Event, Kind, Reject, card};
 
 /// What orders are counted by that go to the shared topic.
 const OVERFLOWED: &str = "overflowed";
@@ -83,6 +83,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
             replication_factor: args.replication_factor,
         },
         admit: Some(&mut admit),
+        clean: Some(&card::cleaned),
         ..Stage::new("route-cities", &args.from, &mut step)
     };
     let summary = relay::run(stage, &args.relay, context)?;
@@ -128,7 +129,8 @@ impl<'a> Routes<'a> {
             outgoing.count(OVERFLOWED);
         }
         let headers = vec![(CITY_HEADER.to_owned(), city.as_bytes().to_vec())];
-        outgoing.push(&topic, Some(order.id().as_bytes()), payload, headers);
+        let key = order.id().as_bytes();
+        outgoing.push(&topic, Some(key), &card::clean(payload), headers);
         Ok(())
     }
 

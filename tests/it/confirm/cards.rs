@@ -59,6 +59,34 @@ fn a_card_number_in_an_order_is_in_no_topic_and_no_log() {
 }
 
 #[test]
+fn the_topics_of_cities_have_no_card_number_either() {
+    let sandbox = Sandbox::new("confirm_cities").with_topic(1);
+    let card = json!({"payment": {"card_number": NUMBER, "cvc": "code-737"}});
+    let mut rejected = order_of("2", card.clone());
+    rejected["quantity"] = json!(0);
+    sandbox.publish(&[order_of("1", card), rejected]);
+    let prefix = format!("to-{}-", sandbox.topic);
+    Run::new(["route-cities", "--until-end", "--from", &sandbox.topic])
+        .args(["--group", &sandbox.group, "--prefix", &prefix])
+        .finish()
+        .code(3);
+    let cities = kafka().topics_like(&prefix);
+    let written = [&cities[0], &topics(&sandbox).letters];
+    assert_eq!(written.map(|topic| assert_without_number(topic)), [1, 1]);
+}
+
+#[test]
+fn generated_orders_have_test_cards_when_asked_for() {
+    let generated = |more: &[&str]| {
+        Run::new(["produce", "--num", "3", "--seed", "7", "--dry-run"]).args(more).finish()
+    };
+    let with = generated(&["--payments"]).success();
+    assert_eq!(with.stdout.matches("\"card_token\":\"tok_").count(), 3, "{with}");
+    assert!(!generated(&[]).success().stdout.contains("payment"));
+    generated(&["--payments", "--kind", "user"]).code(2);
+}
+
+#[test]
 fn produce_passes_a_token_on_in_place_of_the_number() {
     let sandbox = Sandbox::new("confirm_source").with_topic(1);
     let card = json!({"payment": {"card_number": "4000000000009995", "cvc": "code-737"}});
