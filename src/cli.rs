@@ -18,7 +18,7 @@ use crate::stop::Stop;
 const EXAMPLES: &str = "\
 Examples:
   orderctl demo                                   the main job, with nothing installed
-  eval \"$(orderctl stack up)\"                     a local Kafka and PostgreSQL, then:
+  eval \"$(orderctl stack up)\"                     a local Kafka, PostgreSQL and mail, then:
   orderctl db-setup
   orderctl produce --num 100
   orderctl consume --table orders --until-end
@@ -74,12 +74,18 @@ enum Verb {
     DbSetup(stages::db_setup::Args),
     /// Publish events and wait until every one is acknowledged
     Produce(stages::produce::Args),
-    /// Run a real local Kafka and PostgreSQL, without containers
+    /// Run a real local Kafka, PostgreSQL and mail server, without containers
     Stack(stages::stack::Args),
     /// Store a topic's events in a table, exactly once
     Consume(stages::consume::Args),
     /// Publish each order to the topic of its city, exactly once
     RouteCities(stages::route_cities::Args),
+    /// Add a time and two tags to users, from topic to topic, exactly once
+    Enrich(stages::enrich::Args),
+    /// Price each order, charge it at a mock bank and publish it, exactly once
+    Confirm(stages::confirm::Args),
+    /// Mail the customers of urgent, confirmed and declined orders
+    Notify(stages::notify::Args),
     /// Prove that every record is a row, a duplicate or a dead letter, once
     Verify(stages::verify::Args),
     /// Show brokers, topics, groups and their lag; again and again with --watch
@@ -88,6 +94,10 @@ enum Verb {
     Trace(stages::trace::Args),
     /// See what was rejected and why, and move it again after the cure
     Dlq(stages::dlq::Args),
+    /// Pick tests from a menu, or run them in a script
+    Test(stages::test::Args),
+    /// Print the script by which a shell completes command lines
+    Completions(stages::completions::Args),
 }
 
 /// What every verb is given beside its own arguments.
@@ -139,8 +149,11 @@ impl Context {
 
 impl Cli {
     /// Takes the command line apart; one that is wrong, or that asks for help,
-    /// ends the process.
+    /// ends the process, and so does a shell that asks how to complete one.
     pub fn from_command_line() -> Cli {
+        if stages::completions::answer(Cli::command) {
+            std::process::exit(0);
+        }
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         cli.name = matches.subcommand_name().unwrap_or_default().to_owned();
@@ -196,10 +209,15 @@ fn run_verb(verb: Verb, context: &Context) -> anyhow::Result<Outcome> {
         Verb::Stack(args) => stages::stack::run(&args, context),
         Verb::Consume(args) => stages::consume::run(&args, context),
         Verb::RouteCities(args) => stages::route_cities::run(&args, context),
+        Verb::Enrich(args) => stages::enrich::run(&args, context),
+        Verb::Confirm(args) => stages::confirm::run(&args, context),
+        Verb::Notify(args) => stages::notify::run(&args, context),
         Verb::Verify(args) => stages::verify::run(&args, context),
         Verb::Status(args) => stages::status::run(&args, context),
         Verb::Trace(args) => stages::trace::run(&args, context),
         Verb::Dlq(args) => stages::dlq::run(&args, context),
+        Verb::Test(args) => stages::test::run(&args, context),
+        Verb::Completions(args) => stages::completions::run(&args),
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -79,6 +80,10 @@ pub enum OutputFormat {
     /// One JSON document, for scripts.
     Json,
 }
+
+/// What is drawn now: a verb that does two things at once shows two lines.
+static SHOWN: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5)));
 
 /// Where a verb says what it does and what came of it.
 #[derive(Debug, Clone)]
@@ -173,7 +178,7 @@ impl Console {
         if !self.shows_progress() {
             return ProgressBar::hidden();
         }
-        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        let bar = SHOWN.add(bar);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

@@ -13,8 +13,9 @@
 //! ORDERCTL_BENCH_ROUNDS change the size.
 
 mod reference;
-mod topics;
 
+#[path = "../support/java.rs"]
+mod java;
 #[path = "../support/measure.rs"]
 mod measure;
 #[path = "../support/processes.rs"]
@@ -25,6 +26,8 @@ mod report;
 mod settings;
 #[path = "../support/stack.rs"]
 mod stack;
+#[path = "../support/topics.rs"]
+mod topics;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -130,11 +133,11 @@ fn measure_side(
     command: Command,
 ) -> anyhow::Result<Vec<u8>> {
     stack.go_on()?;
-    topics.create(topic)?;
+    topics.create(&[topic], 6)?;
     let (run, outputs) = measure::run(stack.services, vec![command], 0)?;
     let stored = topics.records(topic)?;
     ensure!(stored == side.rows, "{topic} holds {stored} records, not {}", side.rows);
-    topics.remove(topic)?;
+    topics.remove(&[topic])?;
     side.runs.push(run);
     Ok(outputs.into_iter().flat_map(|output| output.stdout).collect())
 }

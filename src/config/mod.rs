@@ -12,6 +12,7 @@ pub mod postgres;
 mod postgres_uri;
 pub mod private_file;
 pub mod secret;
+pub mod smtp;
 pub mod stdin;
 
 use std::path::PathBuf;

@@ -1,4 +1,8 @@
-//! A mail server, as far as a greeting goes.
+//! A mail server: mails as they go over the wire, sessions that send them, and a
+//! greeting for who only looks.
+
+pub mod message;
+pub mod session;
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::checkpoint::{Advance, Claim};
 use super::record::{DeadLetter, Moments, Raw};
-use crate::edges::postgres::target::OnDuplicate;
+use crate::edges::postgres::target::{OnDuplicate, Target};
 use crate::events::Reject;
 
 /// When a batch is full, whichever comes first.
@@ -172,6 +172,14 @@ impl Batch {
         let payload = append(raw.payload.unwrap_or_default());
         self.kept.push(Kept { time_ms: raw.time_ms, key, payload });
         self.kept.len() as u32 - 1
+    }
+
+    /// Brings the rows into the order in which they are stored: that of their keys,
+    /// or, where the ticket that came first gets the seat, as they came.
+    pub fn arrange(&mut self, target: &Target, on_duplicate: OnDuplicate) {
+        if !target.has_seating {
+            self.sort(target.repeat(on_duplicate));
+        }
     }
 
     /// Sorts the rows by key, which keeps the writes to the table's index close

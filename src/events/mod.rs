@@ -1,10 +1,13 @@
 //! The kinds of event: one file a kind, with its type, its parse (borrowed from
 //! the payload), its generator and its table.
 
+pub mod card;
 pub mod decimal;
 pub mod fake;
+pub mod members;
 pub mod moment;
 pub mod movie_ticket;
+pub mod notice;
 pub mod order;
 mod parse;
 mod plain;

@@ -23,6 +23,8 @@ fn places(kind: Kind) -> Vec<&'static str> {
             "/order_date",
             "/priority",
             "/unit_price",
+            "/payment",
+            "/confirmed_at",
             "/unknown",
         ],
         Kind::MovieTicket => vec!["/ticket_id", "/phone_number", "/seats", "/unknown"],

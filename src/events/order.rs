@@ -1,6 +1,7 @@
 //! An order of a product by a customer.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::decimal::Decimal;
 use super::moment::Moment;
@@ -25,6 +26,13 @@ pub(super) const FIELDS: &[Field] = &[
     Field::optional("unit_price", &["price"], Shape::Decimal).outside_default_table(),
     Field::optional("currency", &[], Shape::Text).outside_default_table(),
     Field::optional("restaurant", &[], Shape::Text).outside_default_table(),
+    // Of confirmed and declined orders.
+    Field::optional("total_cost", &["total"], Shape::Decimal).outside_default_table(),
+    Field::optional("payment_status", &[], Shape::Text).outside_default_table(),
+    Field::optional("payment_reference", &[], Shape::Text).outside_default_table(),
+    Field::optional("card_last4", &[], Shape::Code).outside_default_table(),
+    Field::optional("confirmed_at", &[], Shape::Moment).outside_default_table(),
+    Field::optional("declined_at", &[], Shape::Moment).outside_default_table(),
 ];
 
 /// An order, borrowed from its payload.
@@ -46,6 +54,48 @@ pub struct Order<'a> {
     currency: Option<Text<'a>>,
     #[serde(borrow)]
     restaurant: Option<Text<'a>>,
+    // Of confirmed and declined orders.
+    #[serde(borrow)]
+    total_cost: Option<Decimal<'a>>,
+    #[serde(borrow)]
+    payment: Option<Payment<'a>>,
+    #[serde(borrow)]
+    confirmed_at: Option<Moment<'a>>,
+    #[serde(borrow)]
+    declined_at: Option<Moment<'a>>,
+}
+
+/// What became of the payment. In an order that is not confirmed yet it may be
+/// anything, which is no error.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Payment<'a> {
+    status: Option<Text<'a>>,
+    reference: Option<Text<'a>>,
+    card_last4: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PaymentFields<'a> {
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
+    #[serde(borrow)]
+    reference: Option<Text<'a>>,
+    #[serde(borrow)]
+    card_last4: Option<Text<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Payment<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        Ok(serde_json::from_str::<Object<PaymentFields<'a>>>(json).map_or_else(
+            |_| Payment::default(),
+            |Object(PaymentFields { status, reference, card_last4 })| Payment {
+                status,
+                reference,
+                card_last4,
+            },
+        ))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -85,6 +135,8 @@ impl<'a> Order<'a> {
         let (mut order_id, mut customer, mut product_name) = (None, None, None);
         let (mut quantity, mut order_date, mut priority) = (None, None, None);
         let (mut unit_price, mut currency, mut restaurant) = (None, None, None);
+        let (mut total_cost, mut payment) = (None, None);
+        let (mut confirmed_at, mut declined_at) = (None, None);
         let mut json = Plain::new(text);
         json.object(|json, key| match key {
             "order_id" => fill(&mut order_id, Id::plain(text_or_digits(json)?)),
@@ -96,6 +148,10 @@ impl<'a> Order<'a> {
             "unit_price" => fill(&mut unit_price, Decimal::parse(json.string()?)),
             "currency" => fill(&mut currency, json.string().map(Text::plain)),
             "restaurant" => fill(&mut restaurant, json.string().map(Text::plain)),
+            "total_cost" => fill(&mut total_cost, Decimal::parse(json.string()?)),
+            "payment" => fill(&mut payment, Payment::plain(json)),
+            "confirmed_at" => fill(&mut confirmed_at, Moment::plain(json.string()?)),
+            "declined_at" => fill(&mut declined_at, Moment::plain(json.string()?)),
             _ => None,
         })?;
         json.end()?;
@@ -109,12 +165,31 @@ impl<'a> Order<'a> {
             unit_price,
             currency,
             restaurant,
+            total_cost,
+            payment,
+            confirmed_at,
+            declined_at,
         })
     }
 }
 
 fn text_or_digits<'a>(json: &mut Plain<'a>) -> Option<&'a str> {
     if json.is_at_string() { json.string() } else { json.digits() }
+}
+
+impl<'a> Payment<'a> {
+    fn plain(json: &mut Plain<'a>) -> Option<Payment<'a>> {
+        let (mut status, mut reference, mut card_last4) = (None, None, None);
+        json.object(|json, key| match key {
+            "status" => fill(&mut status, json.string().map(Text::plain)),
+            "reference" => fill(&mut reference, json.string().map(Text::plain)),
+            "card_last4" => fill(&mut card_last4, json.string().map(Text::plain)),
+            // The code of a declined one, the token of one to be confirmed.
+            "code" | "card_token" => json.string().map(|_| ()),
+            _ => None,
+        })?;
+        Some(Payment { status, reference, card_last4 })
+    }
 }
 
 impl<'a> Customer<'a> {
@@ -155,6 +230,26 @@ impl Order<'_> {
         self.customer.0.address.0.city.as_str()
     }
 
+    /// The product's name.
+    pub fn product_name(&self) -> &str {
+        self.product_name.as_str()
+    }
+
+    /// How many pieces, at least 1.
+    pub fn quantity(&self) -> i64 {
+        self.quantity.get()
+    }
+
+    /// What one piece costs, in plain notation, when the order says so.
+    pub fn unit_price(&self) -> Option<&str> {
+        self.unit_price.as_ref().map(Decimal::as_str)
+    }
+
+    /// The currency, as the order has it.
+    pub fn currency(&self) -> Option<&str> {
+        self.currency.as_ref().map(Text::as_str)
+    }
+
     /// The value of the field at this index of the kind's fields.
     pub(super) fn value(&self, field: usize) -> Value<'_> {
         let customer = &self.customer.0;
@@ -174,6 +269,12 @@ impl Order<'_> {
             11 => self.unit_price.as_ref().map_or(Value::Absent, Decimal::value),
             12 => optional(&self.currency),
             13 => optional(&self.restaurant),
+            14 => self.total_cost.as_ref().map_or(Value::Absent, Decimal::value),
+            15 => self.payment.as_ref().map_or(Value::Absent, |paid| optional(&paid.status)),
+            16 => self.payment.as_ref().map_or(Value::Absent, |paid| optional(&paid.reference)),
+            17 => self.payment.as_ref().map_or(Value::Absent, |paid| optional(&paid.card_last4)),
+            18 => self.confirmed_at.as_ref().map_or(Value::Absent, Moment::value),
+            19 => self.declined_at.as_ref().map_or(Value::Absent, Moment::value),
             _ => Value::Absent,
         }
     }

@@ -61,14 +61,47 @@ fn an_order_becomes_a_row() {
         ("order_date", "1686268800000000"),
         ("priority", "high"),
     ];
-    let absent = [("unit_price", "-"), ("currency", "-"), ("restaurant", "-")];
-    assert_eq!(row(Kind::Order, ORDER), expected(&[&names[..], &absent].concat()));
+    let absent = ["unit_price", "currency", "restaurant"].map(|name| (name, "-"));
+    let unpaid = [
+        "total_cost",
+        "payment_status",
+        "payment_reference",
+        "card_last4",
+        "confirmed_at",
+        "declined_at",
+    ]
+    .map(|name| (name, "-"));
+    assert_eq!(row(Kind::Order, ORDER), expected(&[&names[..], &absent, &unpaid].concat()));
     let priced = order_with(
         r#""quantity""#,
         r#""unit_price": 12.50, "currency": "USD", "restaurant": "Da Ugo", "quantity""#,
     );
     let present = [("unit_price", "12.50"), ("currency", "USD"), ("restaurant", "Da Ugo")];
-    assert_eq!(row(Kind::Order, &priced), expected(&[&names[..], &present].concat()));
+    assert_eq!(row(Kind::Order, &priced), expected(&[&names[..], &present, &unpaid].concat()));
+}
+
+#[test]
+fn a_confirmed_order_has_its_payment() {
+    let paid = order_with(
+        r#""quantity""#,
+        r#""total_cost": "12.50", "payment": {"status": "declined", "code": "lost_card",
+           "reference": "pay_1", "card_last4": "4242", "other": 1}, "declined_at": "1970-01-01",
+           "quantity""#,
+    );
+    let found = row(Kind::Order, &paid);
+    let expected = expected(&[
+        ("total_cost", "12.50"),
+        ("payment_status", "declined"),
+        ("payment_reference", "pay_1"),
+        ("card_last4", "4242"),
+        ("confirmed_at", "-"),
+        ("declined_at", "0"),
+    ]);
+    assert_eq!(found[found.len() - expected.len()..], expected);
+    for other in ["\"cash\"", "7", "[]", "{\"status\": 1}", "null"] {
+        let order = order_with(r#""quantity""#, &format!(r#""payment": {other}, "quantity""#));
+        assert_eq!(row(Kind::Order, &order), row(Kind::Order, ORDER), "{other}");
+    }
 }
 
 #[test]

@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::PKey;
+use openssl::stack::Stack;
+use openssl::x509::X509;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 
-use super::files::write_private;
+use super::files::{write_private, write_private_bytes};
 
 /// How long the certificates are good, in years.
 const YEARS: i16 = 10;
@@ -128,6 +132,26 @@ fn parameters(name: &str, addresses: Vec<String>) -> anyhow::Result<CertificateP
     Ok(params)
 }
 
+/// Writes key and certificate of a server, with the CA, into one file as Java's
+/// key stores have it (PKCS #12), locked with a password.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write_pkcs12(
+    certificates: &Certificates,
+    server: &str,
+    password: &str,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let key = PKey::private_key_from_pem(&fs::read(certificates.server_key(server))?)?;
+    let certificate = X509::from_pem(&fs::read(certificates.server_certificate(server))?)?;
+    let mut chain = Stack::new()?;
+    chain.push(X509::from_pem(&fs::read(certificates.ca())?)?)?;
+    let mut store = Pkcs12::builder();
+    store.name(server).pkey(&key).cert(&certificate).ca(chain);
+    write_private_bytes(path, &store.build2(password)?.to_der()?)
+}
+
 /// Copies key and certificate of a server, and the CA, into one PEM file
 /// each, as Kafka wants its key store and its trust store.
 ///
@@ -148,8 +172,6 @@ pub fn write_stores(
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-
-    use openssl::x509::X509;
 
     use super::*;
 

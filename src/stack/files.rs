@@ -12,9 +12,17 @@ use anyhow::Context as _;
 /// # Errors
 /// When the directory cannot be written.
 pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_private_bytes(path, text.as_bytes())
+}
+
+/// As [`write_private`], for what is no text.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn write_private_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().context("a file has a directory")?;
     let written = tempfile::NamedTempFile::new_in(directory)
-        .and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file))
+        .and_then(|mut file| file.write_all(bytes).map(|()| file))
         .and_then(|file| Ok(file.persist(path)?));
     written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())

@@ -30,6 +30,10 @@ pub struct State {
     pub kafka_password: String,
     /// Password of PostgreSQL's role.
     pub postgres_password: String,
+    /// Password of the mail server's login; empty in a stack that was made before
+    /// it had one, until it is brought up again.
+    #[serde(default)]
+    pub mail_password: String,
     /// The ports on the loopback address.
     pub ports: Ports,
 }
@@ -41,8 +45,18 @@ impl State {
             cluster_id: random::text(21)? + "A",
             kafka_password: random::text(32)?,
             postgres_password: random::text(32)?,
+            mail_password: random::text(32)?,
             ports: Ports::choose(flags)?,
         })
+    }
+
+    /// With what a stack of an earlier version had not yet.
+    fn completed(mut self) -> anyhow::Result<State> {
+        if self.mail_password.is_empty() {
+            self.mail_password = random::text(32)?;
+        }
+        self.ports.complete()?;
+        Ok(self)
     }
 }
 
@@ -115,7 +129,7 @@ impl Folder {
     /// remembered cannot be read.
     pub fn load_or_new(&self, flags: &PortFlags) -> anyhow::Result<State> {
         if let Some(state) = self.load()? {
-            return Ok(state);
+            return state.completed();
         }
         if let Some(stranger) = self.stranger()? {
             let _ = fs::remove_file(self.path.join("lock"));
@@ -168,7 +182,7 @@ impl Folder {
     /// # Errors
     /// When something cannot be removed.
     pub fn clear(&self) -> anyhow::Result<()> {
-        for directory in ["kafka", "postgres", "certs", "tls", "log", "run"] {
+        for directory in ["kafka", "postgres", "mail", "certs", "tls", "log", "run"] {
             remove_directory(&self.path.join(directory))?;
         }
         let credentials = Listener::ALL.map(|listener| listener.creds_file());
@@ -214,6 +228,11 @@ impl Folder {
     pub fn kafka(&self) -> PathBuf {
         self.path.join("kafka")
     }
+
+    /// The mail server's configuration.
+    pub fn mail(&self) -> PathBuf {
+        self.path.join("mail")
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +258,22 @@ mod tests {
         assert_eq!(again.postgres_password, state.postgres_password);
         folder.clear().unwrap();
         assert!(!folder.path.exists());
+    }
+
+    #[test]
+    fn a_stack_of_an_earlier_version_gets_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::create(dir.path()).unwrap();
+        let mut old =
+            serde_json::to_value(folder.load_or_new(&PortFlags::default()).unwrap()).unwrap();
+        old.as_object_mut().unwrap().remove("mail_password");
+        old["ports"].as_object_mut().unwrap().remove("mail");
+        fs::write(dir.path().join("stack.json"), old.to_string()).unwrap();
+        assert_eq!(folder.load().unwrap().unwrap().ports.mail.tls, 0);
+        let new = folder.load_or_new(&PortFlags::default()).unwrap();
+        assert_eq!(new.mail_password.len(), 32);
+        assert!(new.ports.mail.tls > 0 && new.ports.mail.tls != new.ports.mail.plaintext);
+        assert_eq!(new.ports.kafka, old["ports"]["kafka"]);
     }
 
     #[test]

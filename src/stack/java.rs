@@ -1,4 +1,4 @@
-//! Finding a Java runtime that Kafka runs on, and Maven.
+//! Finding a Java runtime that the servers run on, and Maven.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
-//! A real local stack without containers: Apache Kafka and PostgreSQL with
-//! certificates of one CA and credentials, as a managed provider hands them
-//! out. Product and test harness at once.
+//! A real local stack without containers: Apache Kafka, PostgreSQL and a mail
+//! server with certificates of one CA and credentials, as a managed provider
+//! hands them out. Product and test harness at once.
 //!
 //! A stack is a folder. [`up`] makes what is missing in it, starts what does not
 //! run and waits until it answers; [`down`] ends just what was started from that
@@ -15,9 +15,11 @@ mod certificates;
 mod files;
 mod folder;
 mod helper;
+mod jars;
 mod java;
 pub mod kafka;
 mod lock;
+mod mail;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -41,7 +43,8 @@ use ports::{PortFlags, Ports};
 pub use process::Interrupted;
 pub use report::{Down, ServiceStatus, Stack, Status};
 
-/// The name of Kafka's SCRAM user, of PostgreSQL's role and of its database.
+/// The name of Kafka's SCRAM user, of PostgreSQL's role and its database, and of
+/// the mail server's user.
 /// Not the name of the ledger's schema: a role's own schema comes first in its
 /// search path.
 pub const LOGIN: &str = "app";
@@ -54,11 +57,13 @@ pub enum Service {
     Postgres,
     /// Apache Kafka.
     Kafka,
+    /// GreenMail: SMTP, and mailboxes to look into.
+    Mail,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Service; 2] = [Service::Postgres, Service::Kafka];
+    pub const ALL: [Service; 3] = [Service::Postgres, Service::Kafka, Service::Mail];
 }
 
 impl fmt::Display for Service {
@@ -66,6 +71,7 @@ impl fmt::Display for Service {
         f.pad(match self {
             Service::Postgres => "postgres",
             Service::Kafka => "kafka",
+            Service::Mail => "mail",
         })
     }
 }
@@ -173,10 +179,14 @@ fn bring_up(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     // First whatever can be missing on the machine, before anything is started.
-    let kafka = match missing.contains(&Service::Kafka) {
-        true => Some(kafka::tools(console, stop)?),
+    let java = match missing.iter().any(|service| *service != Service::Postgres) {
+        true => Some(java::find(stop)?),
         false => None,
     };
+    let java_for = |service| java.as_ref().filter(|_| missing.contains(&service));
+    let kafka =
+        java_for(Service::Kafka).map(|java| kafka::tools(java, console, stop)).transpose()?;
+    let mail = java_for(Service::Mail).map(|java| mail::tools(java, console, stop)).transpose()?;
     let certificates = Certificates::ensure(folder.certs(), folder.tls())?;
     let server = server(folder, state)?;
     if missing.contains(&Service::Postgres) {
@@ -191,6 +201,11 @@ fn bring_up(
         console.note(format_args!("kafka: starting on {address}"));
         kafka::start(&tools, folder)?;
     }
+    if let Some(tools) = mail {
+        mail::prepare(folder, state, &certificates)?;
+        console.note(format_args!("mail: starting on {}", mail::tls_address(state)));
+        mail::start(&tools, folder)?;
+    }
     server.wait_until_ready(&certificates, &state.postgres_password, stop)?;
     if !missing.is_empty() {
         console.note("postgres: ready; waiting for kafka");
@@ -200,7 +215,7 @@ fn bring_up(
         kafka::create_default_topics(state, console, stop)?;
         console.note("kafka: ready");
     }
-    Ok(())
+    mail::wait_until_ready(folder, state, stop)
 }
 
 fn server(folder: &Folder, state: &State) -> anyhow::Result<postgres::Server> {
@@ -258,6 +273,7 @@ fn end_services(
         let (signal, limit) = match service {
             Service::Kafka => (kafka::END, kafka::LIMIT),
             Service::Postgres => (postgres::END, postgres::LIMIT),
+            Service::Mail => (mail::END, mail::LIMIT),
         };
         let ran = process::end_daemon(&pid_file, signal, limit, stop)
             .with_context(|| format!("cannot end {service}"))?;

@@ -33,6 +33,18 @@ pub struct PortFlags {
     /// Port of PostgreSQL [default: a free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub postgres_port: Option<u16>,
+
+    /// Port of the mail server's TLS listener [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub mail_port: Option<u16>,
+
+    /// Port of the mail server without TLS [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub mail_plaintext_port: Option<u16>,
+
+    /// Port of the mailboxes' HTTP API [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub mailboxes_port: Option<u16>,
 }
 
 /// The ports of a stack.
@@ -48,6 +60,21 @@ pub struct Ports {
     pub kafka_controller: u16,
     /// PostgreSQL.
     pub postgres: u16,
+    /// The mail server; all 0 in a stack that was made before it had one, until it
+    /// is brought up again.
+    #[serde(default)]
+    pub mail: MailPorts,
+}
+
+/// The ports of the mail server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailPorts {
+    /// SMTP with TLS from the first byte.
+    pub tls: u16,
+    /// SMTP without TLS.
+    pub plaintext: u16,
+    /// The HTTP API that shows the mailboxes.
+    pub mailboxes: u16,
 }
 
 impl Ports {
@@ -61,6 +88,9 @@ impl Ports {
             flags.kafka_sasl_port,
             flags.kafka_plaintext_port,
             flags.postgres_port,
+            flags.mail_port,
+            flags.mail_plaintext_port,
+            flags.mailboxes_port,
         ];
         let mut used = HashSet::new();
         for port in given.into_iter().flatten() {
@@ -77,7 +107,27 @@ impl Ports {
             kafka_plaintext: or_free(flags.kafka_plaintext_port)?,
             kafka_controller: or_free(None)?,
             postgres: or_free(flags.postgres_port)?,
+            mail: MailPorts {
+                tls: or_free(flags.mail_port)?,
+                plaintext: or_free(flags.mail_plaintext_port)?,
+                mailboxes: or_free(flags.mailboxes_port)?,
+            },
         })
+    }
+
+    /// Chooses free ports where a stack of an earlier version has none.
+    ///
+    /// # Errors
+    /// When no free port is found.
+    pub fn complete(&mut self) -> anyhow::Result<()> {
+        let mut used = HashSet::from([self.kafka_controller]);
+        used.extend(self.named().map(|(_, _, port)| port));
+        for port in [&mut self.mail.tls, &mut self.mail.plaintext, &mut self.mail.mailboxes] {
+            if *port == 0 {
+                *port = free(&mut used)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes over the ports given for a stack that has ports already.
@@ -96,6 +146,14 @@ impl Ports {
                 flags.kafka_plaintext_port,
             ),
             (Service::Postgres, "--postgres-port", &mut self.postgres, flags.postgres_port),
+            (Service::Mail, "--mail-port", &mut self.mail.tls, flags.mail_port),
+            (
+                Service::Mail,
+                "--mail-plaintext-port",
+                &mut self.mail.plaintext,
+                flags.mail_plaintext_port,
+            ),
+            (Service::Mail, "--mailboxes-port", &mut self.mail.mailboxes, flags.mailboxes_port),
         ];
         for (service, flag, now, wanted) in changes {
             let Some(wanted) = wanted else { continue };
@@ -120,12 +178,15 @@ impl Ports {
     }
 
     /// The ports that a flag can name.
-    fn named(&self) -> [(Service, &'static str, u16); 4] {
+    fn named(&self) -> [(Service, &'static str, u16); 7] {
         [
             (Service::Kafka, "--kafka-port", self.kafka),
             (Service::Kafka, "--kafka-sasl-port", self.kafka_sasl),
             (Service::Kafka, "--kafka-plaintext-port", self.kafka_plaintext),
             (Service::Postgres, "--postgres-port", self.postgres),
+            (Service::Mail, "--mail-port", self.mail.tls),
+            (Service::Mail, "--mail-plaintext-port", self.mail.plaintext),
+            (Service::Mail, "--mailboxes-port", self.mail.mailboxes),
         ]
     }
 

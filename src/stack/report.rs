@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::folder::{Folder, State};
-use super::{LOGIN, Listener, Service, process, server};
+use super::{LOGIN, Listener, Service, mail, process, server};
 use crate::config::Secret;
-use crate::config::creds::{Creds, KafkaCreds, PostgresCreds, SaslCreds, SaslMechanism};
+use crate::config::creds::{
+    Creds, KafkaCreds, PostgresCreds, SaslCreds, SaslMechanism, SmtpCreds, SmtpSecurity,
+};
 
 /// A stack that runs: addresses and paths, no secrets. Its Display is what a
 /// shell evaluates.
@@ -17,11 +19,11 @@ use crate::config::creds::{Creds, KafkaCreds, PostgresCreds, SaslCreds, SaslMech
 pub struct Stack {
     /// The folder with everything in it.
     pub folder: PathBuf,
-    /// Credentials for Kafka over mutual TLS, and for PostgreSQL.
+    /// Credentials for Kafka over mutual TLS, PostgreSQL and mail.
     pub creds: PathBuf,
-    /// Credentials for Kafka over SASL_SSL, and for PostgreSQL.
+    /// Credentials for Kafka over SASL_SSL, PostgreSQL and mail.
     pub creds_sasl: PathBuf,
-    /// Credentials for Kafka without TLS, and for PostgreSQL.
+    /// Credentials for Kafka without TLS, PostgreSQL and mail.
     pub creds_plaintext: PathBuf,
     /// Directory with ca.pem, service.key and service.cert.
     pub cert_path: PathBuf,
@@ -35,6 +37,12 @@ pub struct Stack {
     pub postgres: SocketAddr,
     /// Directory of the unix socket for PostgreSQL's superuser `postgres`.
     pub admin_socket: PathBuf,
+    /// SMTP, TLS from the first byte.
+    pub mail_tls: SocketAddr,
+    /// SMTP, plaintext.
+    pub mail_plaintext: SocketAddr,
+    /// HTTP: `/api/user/ADDRESS/messages` shows what came for an address.
+    pub mailboxes: SocketAddr,
 }
 
 impl Stack {
@@ -51,6 +59,9 @@ impl Stack {
             kafka_plaintext: Listener::Plaintext.address(&state.ports),
             postgres: server.address(),
             admin_socket: server.socket(),
+            mail_tls: mail::tls_address(state),
+            mail_plaintext: mail::plaintext_address(state),
+            mailboxes: mail::mailboxes_address(state),
         })
     }
 }
@@ -82,6 +93,7 @@ pub(super) fn write_creds(folder: &Folder, state: &State) -> anyhow::Result<()> 
         let creds = Creds {
             kafka: Some(kafka_creds(listener, state)),
             postgres: Some(PostgresCreds { uri: uri.clone() }),
+            smtp: Some(smtp_creds(state)),
             ..Creds::default()
         };
         creds.write(&folder.creds(listener), true)?;
@@ -101,6 +113,18 @@ fn kafka_creds(listener: Listener, state: &State) -> KafkaCreds {
         port: address.port(),
         security_protocol: Some(listener.protocol()),
         sasl: listener.protocol().has_login().then_some(sasl),
+    }
+}
+
+fn smtp_creds(state: &State) -> SmtpCreds {
+    let address = mail::tls_address(state);
+    SmtpCreds {
+        hostname: address.ip().to_string(),
+        port: address.port(),
+        security: SmtpSecurity::Tls,
+        username: Some(LOGIN.into()),
+        password: Some(Secret::new(state.mail_password.clone())),
+        from: "Orders <orders@example.com>".into(),
     }
 }
 
@@ -190,6 +214,13 @@ fn addresses(service: Service, state: &State) -> Vec<Address> {
             let address = (std::net::Ipv4Addr::LOCALHOST, state.ports.postgres).into();
             vec![Address { protocol: "TLS", address }]
         }
+        // Not brought up since this version: it has no ports yet.
+        Service::Mail if state.ports.mail.tls == 0 => Vec::new(),
+        Service::Mail => vec![
+            Address { protocol: "TLS", address: mail::tls_address(state) },
+            Address { protocol: "PLAINTEXT", address: mail::plaintext_address(state) },
+            Address { protocol: "HTTP (mailboxes)", address: mail::mailboxes_address(state) },
+        ],
     }
 }
 

@@ -1,4 +1,4 @@
-//! `stack`: a real local Kafka and PostgreSQL.
+//! `stack`: a real local Kafka, PostgreSQL and mail server.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,9 @@ Examples:
 Needs Java 17 or newer, and Maven on first use. Downloads are kept in
 $XDG_CACHE_HOME/orderctl or ~/.cache/orderctl (PostgreSQL's in
 /var/cache/orderctl for root). KAFKA_HEAP_OPTS sets the broker's heap
-(default -Xmx512m).")]
+(default -Xmx512m). The mail server keeps mails in memory until it is stopped;
+`stack status` shows where its mailboxes are:
+  curl http://ADDRESS/api/user/alice@example.com/messages")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -55,7 +57,8 @@ Examples:
   orderctl stack up --clean -o json
 
 Beside creds.json (mutual TLS) the folder gets creds-sasl.json and
-creds-plaintext.json for Kafka's other listeners. Ports, passwords and
+creds-plaintext.json for Kafka's other listeners. All have PostgreSQL and the
+mail server too. Ports, passwords and
 certificates stay the same until --clean.")]
 struct UpArgs {
     #[command(flatten)]

@@ -2,7 +2,7 @@
 //!
 //! The tables have no unique key, so that a record stored twice would be seen.
 
-mod broker;
+pub mod broker;
 mod commits;
 mod cuts;
 mod database;

@@ -1,5 +1,7 @@
 //! `produce`: what it says it published is in the topic.
 
+mod url;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -334,7 +336,7 @@ fn contradicting_flags_are_wrong_usage() {
         &["--kind", "cart"],
         &["--interval", "1s", "--rate", "5"],
         &["--source", "-", "--seed", "1"],
-        &["--source", "https://example.com"],
+        &["--source", "https://u:p@example.com"],
     ] {
         orderctl([&["produce"], flags].concat()).code(2);
     }

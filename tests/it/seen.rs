@@ -60,14 +60,16 @@ impl Watched {
         ask(self.address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
-    fn scrape(&self) -> Scrape {
+    /// What is served at `/metrics`.
+    pub fn scrape(&self) -> Scrape {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "{text}");
         Scrape(text)
     }
 
+    /// Waits until the metrics are so.
     #[track_caller]
-    fn wait_for(&self, what: &str, holds: impl Fn(&Scrape) -> bool) {
+    pub fn wait_for(&self, what: &str, holds: impl Fn(&Scrape) -> bool) {
         eventually(what, LIMIT, || holds(&self.scrape()));
     }
 
@@ -85,11 +87,11 @@ impl Watched {
 }
 
 /// Metrics as they were served.
-struct Scrape(String);
+pub struct Scrape(pub String);
 
 impl Scrape {
     /// The sum of a metric's samples, those with labels too.
-    fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> f64 {
         let samples = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             if !rest.starts_with([' ', '{']) {

@@ -1,13 +1,13 @@
 //! `stack`: real services, started, looked at, killed and ended.
 
+mod database;
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use orderctl::stack::LOGIN;
-use orderctl::stack::postgres::ThrowAway;
 use orderctl::stop::Stop;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -17,8 +17,7 @@ use tempfile::TempDir;
 use crate::support::program::Finished;
 use crate::support::shared_stack::QUIET;
 use crate::support::{
-    Kafka, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, sql_value, stack,
-    try_sql, uri,
+    Kafka, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, stack, uri,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -98,7 +97,7 @@ fn two_stacks_live_side_by_side_and_data_survive_until_clean() {
     let before = uri(&creds);
 
     let down = own.run("down").success().json();
-    assert_eq!(down["stopped"], serde_json::json!(["kafka", "postgres"]));
+    assert_eq!(down["stopped"], serde_json::json!(["mail", "kafka", "postgres"]));
     assert!(TcpStream::connect(broker.address).is_err());
     let status = own.run("status").code(1);
     assert!(status.stderr.contains("orderctl stack up"), "{status}");
@@ -122,7 +121,7 @@ fn two_stacks_live_side_by_side_and_data_survive_until_clean() {
     assert!(gone.to_string().starts_with("42P01"), "{gone:#}");
 
     let down = Run::bare(["stack", "down", "--clean", "--dir"]).arg(own.dir()).finish().success();
-    assert_eq!(down.stdout, "stopped: kafka, postgres; data removed\n");
+    assert_eq!(down.stdout, "stopped: mail, kafka, postgres; data removed\n");
     assert!(!own.dir().exists());
     own.run("down").success();
     assert!(own.run("status").code(1).stderr.contains("no stack in"));
@@ -146,7 +145,16 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
     assert_eq!(own.pid("postgres"), database, "what runs is left running");
     own.run("status").success();
 
+    kill(own.pid("mail"));
+    eventually("status sees that the mail server is gone", LIMIT, || {
+        own.run("status").json()["services"][2]["running"] == false
+    });
+    let broker = own.pid("kafka");
+    own.run("up").success();
+    assert_eq!(own.pid("kafka"), broker, "what runs is left running");
+
     kill(own.pid("postgres"));
+    kill(own.pid("mail"));
     kill(own.pid("kafka"));
     eventually("both are gone", LIMIT, || {
         own.run("status").json()["services"][1]["running"] == false
@@ -216,7 +224,13 @@ fn a_taken_port_is_named_with_its_flag() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let own = Own::new();
-    for flag in ["--kafka-port", "--kafka-sasl-port", "--kafka-plaintext-port", "--postgres-port"] {
+    for flag in [
+        "--kafka-port",
+        "--kafka-sasl-port",
+        "--kafka-plaintext-port",
+        "--postgres-port",
+        "--mail-port",
+    ] {
         let refused = up_with(&own.dir()).arg(flag).arg(port.to_string()).finish().code(1);
         let text = &refused.stderr;
         assert!(text.contains("taken") && text.contains(flag), "{refused}");
@@ -279,30 +293,6 @@ fn script(path: &Path, body: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-#[test]
-fn the_database_refuses_the_network_without_tls_and_its_superuser() {
-    let plain = uri(&stack().creds).replace("verify-full", "disable");
-    let config: tokio_postgres::Config = plain.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let refused = runtime.block_on(config.connect(tokio_postgres::NoTls)).err().unwrap();
-    let text = refused.as_db_error().unwrap().message().to_owned();
-    assert!(text.contains("no encryption"), "{text}");
-    let superuser = uri(&stack().creds).replace(&format!("//{LOGIN}:"), "//postgres:");
-    let ca = stack().cert_path.join("ca.pem");
-    let refused = query_at(&superuser, &ca, "select 1").unwrap_err();
-    assert!(refused.to_string().starts_with("28000"), "{refused:#}");
-}
-
-#[test]
-fn the_role_owns_its_database_and_is_no_superuser() {
-    let sandbox = Sandbox::new("role");
-    let table = sandbox.table("t");
-    sql(&format!("create table {table}(a int)"));
-    assert_eq!(sql_value(&format!("select count(*) from {table}")), "0");
-    let forbidden = try_sql("select pg_read_file('/etc/passwd')").unwrap_err();
-    assert!(forbidden.to_string().starts_with("42501"), "{forbidden:#}");
 }
 
 /// Asks for metadata as a client of creds.json does.
@@ -369,25 +359,4 @@ fn a_topic_takes_raw_records_and_is_not_made_by_itself() {
     assert_eq!((read[1].key(), read[1].payload()), (None, None));
     assert_eq!(kafka().watermarks(&sandbox.topic, 0), (0, 1));
     assert_eq!(kafka().partitions(&sandbox.group), 0, "no topic of that name");
-}
-
-#[test]
-fn a_throw_away_database_answers_over_tls_and_is_gone_at_the_end() {
-    let server = ThrowAway::start(&QUIET, &Stop::manual()).unwrap();
-    let (uri, ca) = (server.uri(), server.ca());
-    let rows = query_at(uri.expose(), &ca, "select current_user").unwrap();
-    assert_eq!(rows, [[Some(LOGIN.to_owned())]]);
-    assert!(server.cert_path().join("service.cert").is_file());
-    let port = server.port();
-    server.stop().unwrap();
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
-    assert!(!ca.exists());
-}
-
-#[test]
-fn a_throw_away_database_is_not_started_after_a_stop_request() {
-    let stop = Stop::manual();
-    stop.request();
-    let error = ThrowAway::start(&QUIET, &stop).unwrap_err();
-    assert!(error.is::<orderctl::stack::Interrupted>(), "{error:#}");
 }

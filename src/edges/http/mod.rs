@@ -1,3 +1,4 @@
 //! HTTP/1.1.
 
+pub mod fetch;
 pub mod scrape;

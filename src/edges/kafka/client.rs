@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The longest wait for one answer, so that a stop is noticed.
 const SLICE_MAX: Duration = Duration::from_secs(4);
 
+/// How long callbacks are served after each question that failed.
+const CALLBACKS: Duration = Duration::from_millis(50);
+
 /// The configuration every client of ours starts from: the settings over our
 /// own defaults.
 pub fn client_config(settings: &KafkaSettings) -> ClientConfig {
@@ -82,6 +85,20 @@ pub fn is_passing(error: &anyhow::Error) -> bool {
     matches!(
         code.and_then(KafkaError::rdkafka_error_code),
         Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition)
+    )
+}
+
+/// Whether Kafka refuses this login something, which no wait will cure.
+pub fn is_refused(error: &anyhow::Error) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<KafkaError>());
+    matches!(
+        code.and_then(KafkaError::rdkafka_error_code),
+        Some(
+            Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+        )
     )
 }
 
@@ -197,12 +214,11 @@ pub fn probe(
     loop {
         let left = limit.saturating_sub(started.elapsed());
         let answer = client.fetch_metadata(None, slice.min(left));
-        // Serves the callbacks that came in meanwhile.
-        while client.poll(Duration::ZERO).is_some() {}
         let error = match answer {
             Ok(metadata) => return Ok(summarize(&metadata)),
             Err(error) => error,
         };
+        serve_callbacks(&client);
         if stop.requested() {
             bail!("stopped before {} answered", settings.brokers());
         }
@@ -219,6 +235,17 @@ pub fn probe(
             ),
             _ => slice = (slice * 2).min(SLICE_MAX),
         }
+    }
+}
+
+/// Serves the callbacks that came in meanwhile. A look that does not wait takes
+/// in one line of the log, and `debug=all` writes hundreds before the one that
+/// tells what failed.
+fn serve_callbacks(client: &BaseConsumer<ClientLog>) {
+    let until = Instant::now() + CALLBACKS;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        // What comes out are errors that the context has been told already.
+        client.poll(left);
     }
 }
 

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::callbacks::{self, Callbacks};
@@ -26,6 +26,7 @@ use super::topic_id;
 use crate::console::Console;
 use crate::engine::checkpoint::TopicId;
 use crate::engine::record::Raw;
+use crate::engine::relay::Inherited;
 use crate::error::Usage;
 
 /// What belongs to the way we consume and is not the user's to change.
@@ -114,6 +115,13 @@ impl Record<'_> {
             key: self.0.key(),
             payload: self.0.payload(),
         }
+    }
+
+    /// Its headers in order, copied.
+    pub fn headers(&self) -> Inherited {
+        let Some(headers) = self.0.headers() else { return Inherited::new() };
+        let copied = |one: Header<'_, &[u8]>| (one.key.to_owned(), one.value.map(<[u8]>::to_vec));
+        headers.iter().map(copied).collect()
     }
 }
 

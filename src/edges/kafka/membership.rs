@@ -1,13 +1,18 @@
 //! What publishing in transactions needs of the group member that read: the
 //! group's positions, and the member's place, by which zombies are fenced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::Consumer;
+
+/// How long the client may take to drop what it has fetched; it asks nobody.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a group goes on in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,10 @@ pub struct Committed {
     /// The high watermark.
     pub end: i64,
 }
+
+/// A member's id and generation, by which the cluster fences it once the group
+/// has gone on without it.
+pub struct Place(pub(super) Arc<ConsumerGroupMetadata>);
 
 impl Consumer {
     /// Where the group goes on in these partitions: at its committed positions, or
@@ -33,25 +42,49 @@ impl Consumer {
             .inner
             .committed_offsets(asked, limit)
             .context("cannot ask for the group's positions")?;
-        let mut committed = Vec::with_capacity(partitions.len());
-        for one in known.elements() {
-            let (first, end) = self
-                .inner
-                .fetch_watermarks(&self.topic, one.partition(), limit)
-                .context("cannot ask for the watermarks")?;
+        let logs = self
+            .questions()
+            .watermarks(&self.inner, partitions, limit)
+            .context("cannot ask for the watermarks")?;
+        let position = |(one, (first, end)): (&TopicPartitionListElem<'_>, (i64, i64))| {
+            // A position that could not be told must not be taken for none.
+            one.error().context("cannot ask for the group's positions")?;
             let next_offset = match one.offset() {
                 Offset::Offset(offset) => offset,
                 _ => first,
             };
-            committed.push(Committed { partition: one.partition(), next_offset, end });
-        }
-        Ok(committed)
+            Ok(Committed { partition: one.partition(), next_offset, end })
+        };
+        known.elements().iter().zip(logs).map(position).collect()
     }
 
-    /// The member's place in its group, by which the cluster fences zombies; none
-    /// when it is in no group.
-    pub(super) fn group_metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.inner.group_metadata()
+    /// The member's place in its group as of now: to be asked for when partitions
+    /// are assigned, and kept until they are taken away. None when the place is
+    /// lost already; then rejoin.
+    ///
+    /// Not to be asked for at each commit: a client that lost its place tells an
+    /// empty one, for which Kafka's coordinator commits whatever comes (it takes
+    /// it for a producer older than KIP-447).
+    pub fn place(&self) -> Option<Place> {
+        let place = self.inner.group_metadata()?;
+        // After it: the client's own thread answers both in order.
+        (!self.inner.assignment_lost()).then(|| Place(Arc::new(place)))
+    }
+
+    /// Reads partitions on from these positions; what was fetched before is
+    /// dropped.
+    ///
+    /// Not by another assignment: to assign partitions again that are assigned can
+    /// end the process (librdkafka's issue 5573).
+    ///
+    /// # Errors
+    /// When a partition is not read, or the client is too busy: rejoin then.
+    pub fn seek(&self, positions: impl Iterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        let sought = self.inner.seek_partitions(self.list(positions)?, SEEK_TIMEOUT)?;
+        for one in sought.elements() {
+            one.error().with_context(|| format!("partition {}", one.partition()))?;
+        }
+        Ok(())
     }
 
     /// Positions as librdkafka has them.

@@ -57,7 +57,7 @@ impl Questions {
 
     /// The offset of each partition's first record and the one after its last.
     /// Asks for some at the same time.
-    fn watermarks(
+    pub(super) fn watermarks(
         &self,
         consumer: &BaseConsumer<Callbacks>,
         partitions: &[i32],

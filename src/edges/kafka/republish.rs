@@ -1,16 +1,15 @@
 //! Publishing records in transactions: all of a portion, or none of it.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::client::{ClientLog, client_config_over, describe};
+use super::client::{client_config_over, describe};
+use super::deliveries::Deliveries;
 use crate::config::KafkaSettings;
 use crate::console::Console;
 use crate::error::Usage;
@@ -242,47 +241,9 @@ fn is_about_the_record(error: &KafkaError) -> bool {
     )
 }
 
-/// Keeps the first failed delivery.
-struct Deliveries {
-    log: ClientLog,
-    failed: Mutex<Option<KafkaError>>,
-}
-
-impl Deliveries {
-    fn new(console: &Console) -> Deliveries {
-        Deliveries { log: ClientLog::new(console), failed: Mutex::default() }
-    }
-
-    fn take_failure(&self) -> Option<KafkaError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.observe(facility, line);
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.remember(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
-        if let Err((error, _)) = result {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| error.clone());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rdkafka::client::ClientContext;
     use rdkafka::mocking::{MockCluster, MockCoordinator};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 

@@ -6,18 +6,20 @@
 //! initialise it ends whatever is open, and the group's committed positions tell
 //! what counted.
 
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::client::{ClientLog, client_config, describe};
+use super::client::{client_config, describe};
 use super::consumer::Consumer;
+use super::deliveries::Deliveries;
+use super::membership::Place;
 use crate::config::KafkaSettings;
 use crate::console::Console;
 use crate::engine::relay::Outgoing;
@@ -33,6 +35,8 @@ const DEFAULTS: &[(&[&str], &str)] = &[
     // What a killed worker left open keeps readers waiting no longer than this.
     (&["transaction.timeout.ms"], "10000"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "10000"),
+    // Whether a record is too large is for the topic to say.
+    (&["message.max.bytes"], "67108864"),
 ];
 /// What exactly once rests on; not the user's to change.
 const OWN: &[(&str, &str)] = &[
@@ -42,22 +46,36 @@ const OWN: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 /// How long one call may take before it is tried again or given up.
-const CALL: Duration = Duration::from_secs(2);
+const CALL: Duration = Duration::from_secs(1);
+/// How much longer a call is waited for before it counts as lost.
+const CALL_GRACE: Duration = Duration::from_secs(2);
+/// How often what comes back is served while a call is under way.
+const SERVED_EVERY: Duration = Duration::from_millis(5);
 /// How long a transaction's end may take with its retries.
 const END_LIMIT: Duration = Duration::from_secs(8);
 /// The same, once the user asked to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+const STOP_LIMIT: Duration = Duration::from_millis(1500);
 /// How long to let go between two looks whether all is acknowledged.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// Why a transaction cannot go on.
 #[derive(Debug)]
 pub enum Trouble {
+    /// There is no answer yet: the same call again.
+    Again(String),
     /// Nothing of it counts: abort it and go back to the committed positions.
     Abort(String),
+    /// The group has gone on without this member, or is about to: abort, and see
+    /// what it assigns.
+    Moved,
     /// The producer is of no use any more, and the outcome may be unknown: make
     /// a new one and go back to the committed positions.
     Renew(String),
+    /// The cluster will never take a record: abort, and find out which.
+    Refused(String),
+    /// A topic is not there (any more): as [`Trouble::Renew`], and look for the
+    /// topics.
+    TopicGone,
     /// Another producer has the same transactional id, or this one was away for
     /// so long that it was given up.
     Fenced,
@@ -65,9 +83,19 @@ pub enum Trouble {
     Stop(anyhow::Error),
 }
 
+type Producer = BaseProducer<Deliveries>;
+/// A call that may block.
+type Task = Box<dyn FnOnce(&Producer) -> Result<(), KafkaError> + Send>;
+
 /// A producer that publishes in transactions.
+///
+/// librdkafka may forget a call on transactions when the broker goes away just
+/// then, and never come back, whatever the call's time limit. So these calls are
+/// made on a thread of their own, which is left behind with the producer then.
 pub struct Transactions {
-    inner: BaseProducer<Failures>,
+    inner: Arc<Producer>,
+    tasks: Sender<Task>,
+    answers: Receiver<Result<(), KafkaError>>,
     stop: Stop,
 }
 
@@ -101,19 +129,35 @@ impl Transactions {
         stop: &Stop,
     ) -> anyhow::Result<Transactions> {
         let config = config(settings, transactional_id);
-        let failures = Failures { log: ClientLog::new(console), first: Mutex::default() };
-        let inner = BaseProducer::from_config_and_context(&config, failures)
+        let inner = Producer::from_config_and_context(&config, Deliveries::new(console))
             .map_err(|error| anyhow::anyhow!("cannot make a producer: {}", describe(&error)))?;
-        Ok(Transactions { inner, stop: stop.clone() })
+        let inner = Arc::new(inner);
+        let ((tasks, asked), (answer, answers)) = (mpsc::channel::<Task>(), mpsc::channel());
+        let producer = Arc::clone(&inner);
+        std::thread::Builder::new().name("transactions".into()).spawn(move || {
+            for task in asked {
+                if answer.send(task(&producer)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Transactions { inner, tasks, answers, stop: stop.clone() })
     }
 
-    /// Ends what an earlier producer of the id left open, and fences it. To be
-    /// called again after [`Trouble::Renew`], as often as it takes.
+    /// Ends what an earlier producer of the id left open, and fences it.
     ///
     /// # Errors
-    /// [`Trouble::Renew`] when there is no answer yet.
+    /// [`Trouble::Again`] when there is no answer within a second.
     pub fn init(&self) -> Result<(), Trouble> {
-        self.inner.init_transactions(CALL).map_err(|error| self.trouble(&error))
+        let done = self.call(Box::new(|producer| producer.init_transactions(CALL)))?;
+        // Serves what is known of failed connections.
+        self.poll();
+        done.map_err(|error| match &error {
+            KafkaError::Transaction(known) if known.is_retriable() => {
+                Trouble::Again(self.explained(&error))
+            }
+            _ => self.trouble(&error),
+        })
     }
 
     /// Begins a transaction.
@@ -130,14 +174,15 @@ impl Transactions {
     /// When a record can never be sent, or there was no room for too long.
     pub fn send(&self, outgoing: &Outgoing) -> Result<(), Trouble> {
         for record in outgoing.records() {
-            let mut queued = BaseRecord::<[u8], [u8]>::to(record.topic).payload(record.payload);
+            let mut queued = BaseRecord::<[u8], [u8]>::to(record.topic);
             queued.key = record.key;
-            if !record.headers.is_empty() {
-                let none = OwnedHeaders::new_with_capacity(record.headers.len());
-                let headers = record.headers.iter().fold(none, |headers, (key, value)| {
-                    headers.insert(Header { key, value: Some(value.as_slice()) })
-                });
-                queued = queued.headers(headers);
+            queued.payload = (!record.is_tombstone).then_some(record.payload);
+            let mut headers = outgoing.headers(&record).peekable();
+            if headers.peek().is_some() {
+                let none = OwnedHeaders::new();
+                queued = queued.headers(
+                    headers.fold(none, |all, (key, value)| all.insert(Header { key, value })),
+                );
             }
             let mut deadline = self.deadline();
             while let Err((error, again)) = self.inner.send(queued) {
@@ -158,21 +203,25 @@ impl Transactions {
     }
 
     /// Waits until all is acknowledged, and commits it together with the
-    /// positions of the consumer's group.
+    /// positions of the consumer's group, as the member in this place.
     ///
     /// # Errors
     /// When the outcome is not known to be a commit.
-    pub fn commit(&self, consumer: &Consumer, positions: &[(i32, i64)]) -> Result<(), Trouble> {
+    pub fn commit(
+        &self,
+        consumer: &Consumer,
+        place: &Place,
+        positions: &[(i32, i64)],
+    ) -> Result<(), Trouble> {
         let mut deadline = self.deadline();
         self.drain(&mut deadline)?;
-        // Fresh each time: it tells the generation, by which zombies are fenced.
-        let Some(group) = consumer.group_metadata() else {
-            return Err(Trouble::Abort("the group is being left".into()));
-        };
         let list = consumer.positions(positions).map_err(Trouble::Stop)?;
-        let send = || self.inner.send_offsets_to_transaction(&list, &group, CALL);
+        let send = || -> Task {
+            let (list, place) = (list.clone(), Arc::clone(&place.0));
+            Box::new(move |to| to.send_offsets_to_transaction(&list, &place, CALL))
+        };
         self.retried(&mut deadline, send)?;
-        self.retried(&mut deadline, || self.inner.commit_transaction(CALL))
+        self.retried(&mut deadline, || Box::new(|producer| producer.commit_transaction(CALL)))
     }
 
     /// Lets go of the producer, in at most a second: to drop one has no deadline.
@@ -192,8 +241,11 @@ impl Transactions {
     /// # Errors
     /// When that is not certain: then a new producer is needed.
     pub fn abort(&self) -> Result<(), Trouble> {
-        let aborted = self.retried(&mut self.deadline(), || self.inner.abort_transaction(CALL));
-        self.inner.context().forget();
+        let abort = || -> Task { Box::new(|producer| producer.abort_transaction(CALL)) };
+        let aborted = self.retried(&mut self.deadline(), abort);
+        // Those that were given up with it.
+        self.poll();
+        self.inner.context().take_failure();
         aborted.map_err(|trouble| match trouble {
             Trouble::Abort(why) => Trouble::Renew(why),
             other => other,
@@ -213,25 +265,35 @@ impl Transactions {
             }
             std::thread::sleep(LOOK);
         }
-        match self.inner.context().first() {
+        match self.inner.context().take_failure() {
             Some(error) => Err(self.trouble(&error)),
             None => Ok(()),
         }
     }
 
-    fn retried(
-        &self,
-        deadline: &mut Deadline<'_>,
-        mut call: impl FnMut() -> Result<(), KafkaError>,
-    ) -> Result<(), Trouble> {
+    fn retried(&self, deadline: &mut Deadline<'_>, task: impl Fn() -> Task) -> Result<(), Trouble> {
         loop {
-            match call() {
+            match self.call(task())? {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !deadline.has_passed() => {}
                 Err(error) => return Err(self.trouble(&error)),
             }
         }
+    }
+
+    /// Makes a call; [`Trouble::Renew`] when it does not come back.
+    fn call(&self, task: Task) -> Result<Result<(), KafkaError>, Trouble> {
+        let is_asked = self.tasks.send(task).is_ok();
+        let since = Instant::now();
+        while is_asked && since.elapsed() < CALL + CALL_GRACE {
+            if let Ok(answer) = self.answers.recv_timeout(SERVED_EVERY) {
+                return Ok(answer);
+            }
+            // To abort waits until the records that it gave up are taken note of.
+            self.poll();
+        }
+        Err(Trouble::Renew("no answer from the Kafka client".into()))
     }
 
     fn trouble(&self, error: &KafkaError) -> Trouble {
@@ -243,10 +305,15 @@ impl Transactions {
                 None => return Trouble::Renew(describe(other)),
             },
         };
+        // After a fatal error every call only says that there was one.
+        let code = self.inner.client().fatal_error().map_or(code, |(code, _)| code);
         let needs_abort =
             matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort());
         match code {
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Trouble::Fenced,
+            Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping => Trouble::Fenced,
             Code::TransactionalIdAuthorizationFailed => Trouble::Stop(anyhow::anyhow!(
                 "this login may not use transactions ({code}): grant its principal WRITE on the \
                  transactional id"
@@ -260,9 +327,18 @@ impl Transactions {
                 "this login may not commit positions ({code}): grant its principal READ on the \
                  group"
             )),
-            Code::UnknownTopic | Code::UnknownTopicOrPartition => Trouble::Stop(anyhow::anyhow!(
-                "a topic to publish to is not there ({code}): create it"
-            )),
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+                Trouble::TopicGone
+            }
+            Code::RebalanceInProgress
+            | Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::FencedInstanceId
+                if needs_abort =>
+            {
+                Trouble::Moved
+            }
+            Code::MessageSizeTooLarge | Code::InvalidRecord => Trouble::Refused(describe(error)),
             Code::SaslAuthenticationFailed | Code::Authentication => {
                 Trouble::Stop(anyhow::anyhow!(
                     "Kafka refuses this client's login ({code}): check user and password"
@@ -292,47 +368,4 @@ fn config(settings: &KafkaSettings, transactional_id: &str) -> ClientConfig {
     }
     config.set("transactional.id", transactional_id);
     config
-}
-
-/// Notes the first record that was not delivered.
-struct Failures {
-    log: ClientLog,
-    first: Mutex<Option<KafkaError>>,
-}
-
-impl Failures {
-    fn first(&self) -> Option<KafkaError> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn forget(&self) {
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl ClientContext for Failures {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.log.observe(facility, line);
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.remember(&error, reason);
-    }
-}
-
-impl ProducerContext for Failures {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
-        use RDKafkaErrorCode as Code;
-        let Err((error, _)) = result else { return };
-        // Given up because the transaction is being aborted.
-        if matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight)) {
-            return;
-        }
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| error.clone());
-    }
 }

@@ -58,6 +58,7 @@ pub fn table(kind: Kind, choices: &[u8]) -> Target {
         columns,
         unique_key: true,
         server_may_refuse: false,
+        has_seating: false,
         left_out: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
-use super::ledger::Ledger;
+use super::ledger::{DEFAULT_SCHEMA, Ledger};
 use super::target::Found;
 
 /// A server, seen from a connection.
@@ -156,4 +156,21 @@ async fn missing_of(
         [(&schema, Type::TEXT), (&rights, Type::TEXT_ARRAY)];
     let row = client.query_typed_one(sql, &parameters).await?;
     Ok(row.get(0))
+}
+
+/// The tables of a schema, else those that the search path finds, without the
+/// ledger's.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn table_names(client: &Client, schema: Option<&str>) -> Result<Vec<String>, Error> {
+    let sql = "select c.relname::text from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and n.nspname = coalesce($1, n.nspname)
+            and ($1 is not null or pg_catalog.pg_table_is_visible(c.oid))
+            and n.nspname not in ('pg_catalog', 'information_schema', $2)";
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&schema, Type::TEXT), (&DEFAULT_SCHEMA, Type::TEXT)];
+    let rows = client.query_typed(sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

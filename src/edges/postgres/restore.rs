@@ -106,7 +106,7 @@ async fn try_restore(
         let offset = number as i64;
         push(&mut batch, target, &Raw { partition: 0, offset, time_ms: None, key, payload });
     }
-    batch.sort(target.repeat(on_duplicate));
+    batch.arrange(target, on_duplicate);
     let put = staging::put(target, on_duplicate, client, &batch).await?;
     let duplicates = put.duplicates + batch.repeated;
     batch.reject_rows(put.refused);

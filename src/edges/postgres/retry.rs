@@ -17,10 +17,11 @@ const LONGEST_MS: u64 = 5_000;
 impl Backoff {
     /// Waits once; the next wait is longer.
     pub async fn wait(&mut self) {
-        tokio::time::sleep(self.next()).await;
+        tokio::time::sleep(self.next_wait()).await;
     }
 
-    fn next(&mut self) -> Duration {
+    /// How long to wait now; the next wait is longer.
+    pub fn next_wait(&mut self) -> Duration {
         let doubled = FIRST_MS << self.tries.min(10);
         self.tries += 1;
         let wait_ms = doubled.min(LONGEST_MS);
@@ -35,7 +36,7 @@ mod tests {
     #[test]
     fn waits_grow_to_their_bound() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u128> = (0..20).map(|_| backoff.next().as_millis()).collect();
+        let waits: Vec<u128> = (0..20).map(|_| backoff.next_wait().as_millis()).collect();
         assert!((100..=120).contains(&waits[0]), "{waits:?}");
         assert!((200..=240).contains(&waits[1]), "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= 6_000), "{waits:?}");

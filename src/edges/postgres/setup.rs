@@ -12,16 +12,18 @@ use super::create::{IdType, table_sql};
 use super::failure::describe;
 use super::identifier::Identifier;
 use super::ledger::{self, DEFAULT_SCHEMA, Ledger};
+use super::seating::{self, Seating};
 use super::target::{self, Target};
 use crate::config::PostgresSettings;
 use crate::events::Kind;
 
 /// The ledger's migrations by name; `{schema}` is replaced by its schema.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("V1__ledger", include_str!("migrations/V1__ledger.sql")),
     ("V2__topic_id", include_str!("migrations/V2__topic_id.sql")),
     ("V3__dead_letter_state", include_str!("migrations/V3__dead_letter_state.sql")),
     ("V4__position_moved", include_str!("migrations/V4__position_moved.sql")),
+    ("V5__mail", include_str!("migrations/V5__mail.sql")),
 ];
 
 /// The version that a ledger has when it is up to date.
@@ -42,6 +44,8 @@ pub struct Wanted {
     pub kind: Kind,
     /// The type of its id column, when it is created.
     pub id_type: IdType,
+    /// Whether its seats are to be sold once: see [`super::seating`].
+    pub with_seating: bool,
 }
 
 /// What is there now.
@@ -55,6 +59,8 @@ pub struct Ready {
     pub ledger: Ledger,
     /// Whether the ledger was created or brought up to date now.
     pub ledger_changed: bool,
+    /// What became of the seating, where it was asked for.
+    pub seating: Option<Seating>,
 }
 
 /// Creates what is missing; changes nothing that is there.
@@ -102,7 +108,11 @@ async fn set_up_alone(client: &mut Client, wanted: &Wanted) -> anyhow::Result<Re
         .record_table(client, &found, wanted.kind)
         .await
         .map_err(|error| role.may_not_write(&error, &ledger))?;
-    Ok(Ready { target, table_created, ledger, ledger_changed })
+    let seating = match wanted.with_seating {
+        true => Some(seating::set_up(client, &target).await?),
+        false => None,
+    };
+    Ok(Ready { target, table_created, ledger, ledger_changed, seating })
 }
 
 /// The schema the table goes to; created when it was named and is missing.
@@ -111,19 +121,25 @@ async fn table_schema(
     role: &Role,
     named: Option<&Identifier>,
 ) -> anyhow::Result<Identifier> {
-    let Some(schema) = named else {
-        // A role called orderctl has the ledger's schema on its search path.
-        let sql = "select s::text from unnest(pg_catalog.current_schemas(false))
-            with ordinality as path (s, place) where s <> $1 order by place limit 1";
-        let row = client.query_typed_opt(sql, &[(&DEFAULT_SCHEMA, Type::TEXT)]).await;
-        let row = row.map_err(plain)?;
-        let row = row.context("no schema of the search path exists: name one with --schema")?;
-        return row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg);
-    };
+    let Some(schema) = named else { return path_schema(client).await };
     if rights_on(client, schema).await.map_err(plain)?.is_none() {
         create_schema(client, role, schema).await?;
     }
     Ok(schema.clone())
+}
+
+/// The schema that a table goes to when none is named: the search path's first.
+///
+/// # Errors
+/// When no schema of the search path exists.
+pub async fn path_schema(client: &Client) -> anyhow::Result<Identifier> {
+    // A role called orderctl has the ledger's schema on its search path.
+    let sql = "select s::text from unnest(pg_catalog.current_schemas(false))
+        with ordinality as path (s, place) where s <> $1 order by place limit 1";
+    let row = client.query_typed_opt(sql, &[(&DEFAULT_SCHEMA, Type::TEXT)]).await;
+    let row = row.map_err(plain)?;
+    let row = row.context("no schema of the search path exists: name one with --schema")?;
+    row.get::<_, &str>(0).parse().map_err(anyhow::Error::msg)
 }
 
 async fn create_schema(client: &Client, role: &Role, schema: &Identifier) -> anyhow::Result<()> {

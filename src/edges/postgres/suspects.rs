@@ -5,12 +5,14 @@
 //! against the table's own constraints first, in one query, and those that seem
 //! to break one are put apart. It is only a guess that saves time:
 //! the server then decides on each suspect by itself, and a constraint that is
-//! not understood here (a trigger, an exclusion) finds its rows the slow way.
+//! not understood here (a trigger but that of seating, an exclusion) finds its rows
+//! the slow way.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
 use super::failure::{self, Class};
+use super::seating;
 use super::staging::STAGE;
 use super::target::Target;
 
@@ -108,5 +110,6 @@ async fn conditions(client: &Client, target: &Target) -> Result<Vec<String>, Err
         (&STAGE, Type::TEXT),
     ];
     let rows = client.query_typed(CONDITIONS, &parameters).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let of_table = rows.iter().map(|row| row.get(0));
+    Ok(of_table.chain(seating::suspicion(target)).collect())
 }

@@ -1,12 +1,16 @@
 //! A table as it is, read from the catalog, and how rows are made for it.
 
 use anyhow::{Context as _, bail};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::column::ColumnType;
 use super::identifier::Identifier;
 use crate::events::{Field, Kind};
+
+/// The trigger by which a table of tickets is known to have seating: see
+/// [`super::seating`].
+pub const SEATING_TRIGGER: &str = "orderctl_seating_insert";
 
 /// What happens to a record whose id is in the table already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -59,6 +63,8 @@ pub struct Target {
     /// of constraints, triggers or the like. Then batches keep the payloads, so
     /// that a refused row can become a dead letter.
     pub server_may_refuse: bool,
+    /// Whether its tickets' seats are sold once.
+    pub has_seating: bool,
     /// Optional fields of the kind that the table has no column for.
     pub left_out: Vec<&'static str>,
 }
@@ -114,7 +120,7 @@ pub async fn find(
         where c.relname = $1 and case when $2 = '' then pg_catalog.pg_table_is_visible(c.oid)
             else n.nspname = $2 end";
     let schema = schema.map_or("", Identifier::as_str);
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&table.as_str(), Type::TEXT), (&schema, Type::TEXT)];
     let Some(row) = client.query_typed_opt(sql, &parameters).await? else { return Ok(None) };
     let kind: &str = row.get(2);
@@ -165,12 +171,11 @@ pub async fn shape(client: &Client, found: &Found, kind: Kind) -> anyhow::Result
     })?;
     let key = columns.iter().find(|column| column.is_key).context("a kind has an id")?;
     let number = described.iter().find(|one| one.name == key.name.as_str()).map_or(0, |d| d.number);
-    let (unique_key, others) = constraints(client, found.oid, number).await?;
+    let Rules { unique_key, others, has_seating } = rules(client, found.oid, number).await?;
     let left_out = (kind.fields().iter().enumerate())
         .filter(|(index, _)| !columns.iter().any(|column| column.field == *index))
         .map(|(_, field)| field.name)
         .collect();
-    let domains = described.iter().any(|column| column.is_domain);
     Ok(Target {
         schema: found.schema.clone(),
         table: found.table.clone(),
@@ -178,7 +183,8 @@ pub async fn shape(client: &Client, found: &Found, kind: Kind) -> anyhow::Result
         column_count: columns.len() as i16,
         columns,
         unique_key,
-        server_may_refuse: others || domains,
+        server_may_refuse: others || described.iter().any(|column| column.is_domain),
+        has_seating,
         left_out,
     })
 }
@@ -236,9 +242,15 @@ fn described(row: &Row) -> Described {
     }
 }
 
-/// Whether the key column alone is unique, and whether anything else on the
-/// table (or the database's encoding) may refuse a row.
-async fn constraints(client: &Client, oid: u32, key: i16) -> anyhow::Result<(bool, bool)> {
+/// What the server sees to by itself: that the key column alone is unique;
+/// `others` by which it may refuse a row, on the table or by its encoding.
+struct Rules {
+    unique_key: bool,
+    others: bool,
+    has_seating: bool,
+}
+
+async fn rules(client: &Client, oid: u32, key: i16) -> anyhow::Result<Rules> {
     let sql = "with keys as (
             select i.indexrelid from pg_catalog.pg_index i
             where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate
@@ -252,9 +264,12 @@ async fn constraints(client: &Client, oid: u32, key: i16) -> anyhow::Result<(boo
             or exists (select from pg_catalog.pg_trigger
                 where tgrelid = $1 and not tgisinternal)
             or exists (select from pg_catalog.pg_class where oid = $1 and relkind = 'p')
-            or pg_catalog.current_setting('server_encoding') <> 'UTF8'";
-    let row = client.query_typed_one(sql, &[(&oid, Type::OID), (&key, Type::INT2)]).await?;
-    Ok((row.get(0), row.get(1)))
+            or pg_catalog.current_setting('server_encoding') <> 'UTF8',
+            exists (select from pg_catalog.pg_trigger where tgrelid = $1 and tgname = $3)";
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&oid, Type::OID), (&key, Type::INT2), (&SEATING_TRIGGER, Type::TEXT)];
+    let row = client.query_typed_one(sql, &parameters).await?;
+    Ok(Rules { unique_key: row.get(0), others: row.get(1), has_seating: row.get(2) })
 }
 
 /// The columns to fill, or what keeps the kind out of the table.

@@ -98,50 +98,13 @@ impl Destination {
         Ok(Begun::Ours(Open { client: Arc::clone(client), copy: copy? }))
     }
 
-    /// Stores dead letters. One that is there already, because the user had the
-    /// topic read again, stays as it is.
+    /// Stores dead letters of this table; see [`insert_dead`].
     ///
     /// # Errors
     /// Whatever the server says.
     pub async fn insert_dead(&self, client: &Client, dead: &[DeadLetter]) -> Result<(), Error> {
-        if dead.is_empty() {
-            return Ok(());
-        }
-        let sql = format!(
-            "insert into {} (group_name, topic, table_schema, table_name,
-                 partition, \"offset\", record_time, key, payload, field, reason)
-             select $1, $2, $3, $4, d.partition, d.\"offset\",
-                 to_timestamp(d.time_ms / 1000.0), d.key, d.payload, d.field, d.reason
-             from unnest($5::int4[], $6::int8[], $7::int8[], $8::bytea[], $9::bytea[],
-                 $10::text[], $11::text[])
-                 as d (partition, \"offset\", time_ms, key, payload, field, reason)
-             on conflict do nothing",
-            self.ledger.table("dead_letter")
-        );
-        let partitions: Vec<i32> = dead.iter().map(|letter| letter.partition).collect();
-        let offsets: Vec<i64> = dead.iter().map(|letter| letter.offset).collect();
-        let times: Vec<Option<i64>> =
-            dead.iter().map(|letter| storable_time(letter.time_ms)).collect();
-        let keys: Vec<Option<&[u8]>> = dead.iter().map(|letter| letter.key.as_deref()).collect();
-        let payloads: Vec<Option<&[u8]>> =
-            dead.iter().map(|letter| letter.payload.as_deref()).collect();
-        let fields: Vec<String> = dead.iter().map(|one| storable(&one.reject.field)).collect();
-        let reasons: Vec<String> = dead.iter().map(|one| storable(&one.reject.reason)).collect();
-        let (schema, table) = (self.target.schema.as_str(), self.target.table.as_str());
-        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
-            (&self.owner.group, Type::TEXT),
-            (&self.owner.topic, Type::TEXT),
-            (&schema, Type::TEXT),
-            (&table, Type::TEXT),
-            (&partitions, Type::INT4_ARRAY),
-            (&offsets, Type::INT8_ARRAY),
-            (&times, Type::INT8_ARRAY),
-            (&keys, Type::BYTEA_ARRAY),
-            (&payloads, Type::BYTEA_ARRAY),
-            (&fields, Type::TEXT_ARRAY),
-            (&reasons, Type::TEXT_ARRAY),
-        ];
-        client.execute_typed(&sql, &parameters).await.map(|_| ())
+        let table = (self.target.schema.as_str(), self.target.table.as_str());
+        insert_dead(client, &self.ledger, &self.owner, table, dead).await
     }
 }
 
@@ -245,4 +208,53 @@ impl Copied {
             }
         }
     }
+}
+/// Stores dead letters of a table, by schema and name. One that is there already, because the user had the
+/// topic read again, stays as it is.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn insert_dead(
+    client: &Client,
+    ledger: &Ledger,
+    owner: &Owner,
+    (schema, table): (&str, &str),
+    dead: &[DeadLetter],
+) -> Result<(), Error> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "insert into {} (group_name, topic, table_schema, table_name,
+             partition, \"offset\", record_time, key, payload, field, reason)
+         select $1, $2, $3, $4, d.partition, d.\"offset\",
+             to_timestamp(d.time_ms / 1000.0), d.key, d.payload, d.field, d.reason
+         from unnest($5::int4[], $6::int8[], $7::int8[], $8::bytea[], $9::bytea[],
+             $10::text[], $11::text[])
+             as d (partition, \"offset\", time_ms, key, payload, field, reason)
+         on conflict do nothing",
+        ledger.table("dead_letter")
+    );
+    let partitions: Vec<i32> = dead.iter().map(|letter| letter.partition).collect();
+    let offsets: Vec<i64> = dead.iter().map(|letter| letter.offset).collect();
+    let times: Vec<Option<i64>> = dead.iter().map(|letter| storable_time(letter.time_ms)).collect();
+    let keys: Vec<Option<&[u8]>> = dead.iter().map(|letter| letter.key.as_deref()).collect();
+    let payloads: Vec<Option<&[u8]>> =
+        dead.iter().map(|letter| letter.payload.as_deref()).collect();
+    let fields: Vec<String> = dead.iter().map(|one| storable(&one.reject.field)).collect();
+    let reasons: Vec<String> = dead.iter().map(|one| storable(&one.reject.reason)).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+        (&owner.group, Type::TEXT),
+        (&owner.topic, Type::TEXT),
+        (&schema, Type::TEXT),
+        (&table, Type::TEXT),
+        (&partitions, Type::INT4_ARRAY),
+        (&offsets, Type::INT8_ARRAY),
+        (&times, Type::INT8_ARRAY),
+        (&keys, Type::BYTEA_ARRAY),
+        (&payloads, Type::BYTEA_ARRAY),
+        (&fields, Type::TEXT_ARRAY),
+        (&reasons, Type::TEXT_ARRAY),
+    ];
+    client.execute_typed(&sql, &parameters).await.map(|_| ())
 }

@@ -126,7 +126,7 @@ impl AtWork {
     }
 
     fn sorted(&self, mut batch: Batch) -> Batch {
-        batch.sort(self.destination.target.repeat(self.destination.on_duplicate));
+        batch.arrange(&self.destination.target, self.destination.on_duplicate);
         batch
     }
 

@@ -86,7 +86,8 @@ pub enum RejectReason {
     Invalid,
     /// The id is stored already, and duplicates are to be rejected.
     Duplicate,
-    /// The database refuses the row: a constraint, a trigger.
+    /// The database refuses the row (a constraint, a trigger), or the cluster the
+    /// record that was made (its size).
     Refused,
 }
 
@@ -118,7 +119,7 @@ impl RejectReason {
     /// The class of a reject, by how its text begins or ends.
     pub fn of(reject: &Reject) -> RejectReason {
         let reason = reject.reason.as_str();
-        if reason.contains("(SQLSTATE ") {
+        if reason.contains("(SQLSTATE ") || reason.starts_with("refused by the cluster") {
             return RejectReason::Refused;
         }
         match (reject.field.is_empty(), reason) {

@@ -8,10 +8,10 @@ use super::{Cause, Figures, Histogram, RejectReason};
 use crate::engine::run::Totals;
 
 /// Seconds; from a batch that is small to a database that is away.
-const COMMIT_BOUNDS: &[f64] =
+pub(super) const COMMIT_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Seconds; from at once to a backlog of a day.
-const EVENT_BOUNDS: &[f64] = &[
+pub(super) const EVENT_BOUNDS: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0,
 ];
 

@@ -7,12 +7,15 @@
 mod classes;
 mod consuming;
 mod histogram;
+mod mailing;
+mod parts;
 mod producing;
+mod relaying;
 mod text;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -20,7 +23,9 @@ use serde_json::Value;
 pub use classes::{Cause, RejectReason};
 pub use consuming::{Consuming, Written};
 pub use histogram::Histogram;
+pub use mailing::Mailing;
 pub use producing::Producing;
+pub use relaying::{Relayed, Relaying};
 use text::Exposition;
 
 /// The content type of [`Metrics::render`].
@@ -48,6 +53,10 @@ struct State {
     unready: Option<String>,
     consuming: Option<Consuming>,
     producing: Option<Producing>,
+    relaying: Option<Relaying>,
+    /// Loops with vitals and figures of their own.
+    parts: Vec<Arc<Metrics>>,
+    mailing: Option<Mailing>,
 }
 
 /// Figures of a moment, for a line of the log file.
@@ -82,9 +91,24 @@ impl Metrics {
         self.lock().consuming.as_mut().map(change);
     }
 
+    /// Shows figures of a stage from Kafka to Kafka from now on.
+    pub fn begin_relaying(&self, relaying: Relaying) {
+        self.lock().relaying = Some(relaying);
+    }
+
+    /// Changes the figures of the stage, if there are any.
+    pub fn relaying(&self, change: impl FnOnce(&mut Relaying)) {
+        self.lock().relaying.as_mut().map(change);
+    }
+
     /// Shows figures of `produce` from now on, or newer ones.
     pub fn set_producing(&self, producing: Producing) {
         self.lock().producing = Some(producing);
+    }
+
+    /// Shows figures of `notify` from now on, or newer ones.
+    pub fn set_mailing(&self, mailing: Mailing) {
+        self.lock().mailing = Some(mailing);
     }
 
     /// The loop has come round.
@@ -96,7 +120,8 @@ impl Metrics {
     /// How long the loop has not come round, when that is too long; before it has
     /// begun, other limits hold.
     pub fn stuck_for(&self) -> Option<Duration> {
-        stuck_for(self.beat_ms.load(Ordering::Relaxed), self.started.elapsed())
+        let own = stuck_for(self.beat_ms.load(Ordering::Relaxed), self.started.elapsed());
+        own.max(self.parts().iter().filter_map(|part| part.stuck_for()).max())
     }
 
     /// Sets why the run is not ready; none when it is.
@@ -106,14 +131,24 @@ impl Metrics {
 
     /// Why the run is not ready; none when it is.
     pub fn unready(&self) -> Option<String> {
-        self.lock().unready.clone()
+        match self.parts().as_slice() {
+            [] => self.lock().unready.clone(),
+            parts => parts.iter().find_map(|part| part.unready()),
+        }
     }
 
     /// The figures for a line of the log file; none before there are any.
     pub fn figures(&self) -> Option<Figures> {
+        let parts = self.parts();
+        if !parts.is_empty() {
+            return Some(parts::figures(&parts));
+        }
         let state = self.lock();
         let consuming = state.consuming.as_ref().map(Consuming::figures);
-        consuming.or_else(|| state.producing.as_ref().map(Producing::figures))
+        consuming
+            .or_else(|| state.relaying.as_ref().map(Relaying::figures))
+            .or_else(|| state.producing.as_ref().map(Producing::figures))
+            .or_else(|| state.mailing.as_ref().map(Mailing::figures))
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -126,18 +161,26 @@ impl Metrics {
             "When the process began, in seconds since 1970 UTC.",
             started.as_secs_f64(),
         );
-        let state = self.lock();
         out.gauge(
             "orderctl_ready",
             "1 when /readyz says yes, else 0.",
-            u8::from(state.unready.is_none()),
+            u8::from(self.unready().is_none()),
         );
+        let state = self.lock();
         if let Some(consuming) = &state.consuming {
             consuming.render(&mut out);
+        }
+        if let Some(relaying) = &state.relaying {
+            relaying.render(&mut out);
         }
         if let Some(producing) = &state.producing {
             producing.render(&mut out);
         }
+        if let Some(mailing) = &state.mailing {
+            mailing.render(&mut out);
+        }
+        drop(state);
+        parts::render(&self.parts(), &mut out);
         out.into_text()
     }
 

@@ -8,11 +8,28 @@ use super::histogram::Histogram;
 /// A label's name and value.
 pub type Label<'l> = (&'l str, &'l str);
 
-/// Families of metrics as text, in the order they are added.
+/// Families of metrics as text, in the order they are first added.
 #[derive(Debug, Default)]
-pub struct Exposition(String);
+pub struct Exposition {
+    families: Vec<Family>,
+    /// The one whose head was added last.
+    current: usize,
+    part: Option<String>,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: String,
+    text: String,
+}
 
 impl Exposition {
+    /// What is added from now on is of this part of the process: its samples have
+    /// the label `stage`.
+    pub fn begin_part(&mut self, stage: &str) {
+        self.part = Some(format!("stage=\"{}\"", escaped(stage)));
+    }
+
     /// A number that only grows.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "counter", help);
@@ -43,8 +60,15 @@ impl Exposition {
         self.sample(&format!("{name}_count"), &[], histogram.count());
     }
 
-    /// The head of a family; its samples follow.
+    /// The head of a family; its samples follow. A family that is there already,
+    /// of another part, gets more samples.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
+        if let Some(known) = self.families.iter().position(|family| family.name == name) {
+            self.current = known;
+            return;
+        }
+        self.current = self.families.len();
+        self.families.push(Family { name: name.to_owned(), text: String::new() });
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
@@ -52,22 +76,27 @@ impl Exposition {
 
     /// One sample of the family whose head was added last.
     pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: impl Display) {
-        if labels.is_empty() {
-            return self.line(format_args!("{name} {value}"));
+        let own = labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text)));
+        // Facts may name the stage themselves.
+        let names_stage = labels.iter().any(|(label, _)| *label == "stage");
+        let part = self.part.clone().filter(|_| !names_stage);
+        let labels: Vec<String> = part.into_iter().chain(own).collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("{name} {value}")),
+            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
         }
-        let labels: Vec<String> =
-            labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
-        self.line(format_args!("{name}{{{}}} {value}", labels.join(",")));
     }
 
     /// All of it.
     pub fn into_text(self) -> String {
-        self.0
+        self.families.into_iter().map(|family| family.text).collect()
     }
 
     fn line(&mut self, line: impl Display) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{line}");
+        if let Some(family) = self.families.get_mut(self.current) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(family.text, "{line}");
+        }
     }
 }
 
@@ -78,6 +107,32 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_share_families_and_are_told_by_their_stage() {
+        let mut out = Exposition::default();
+        for (stage, value) in [("a", 1), ("b", 2)] {
+            out.begin_part(stage);
+            out.info("x_info", "Facts.", &[("stage", stage)]);
+            out.counter("y_total", "Some.", value);
+            out.family("z", "gauge", "More.");
+            out.sample("z", &[("partition", "0")], value);
+        }
+        let expected = r#"# HELP x_info Facts.
+# TYPE x_info gauge
+x_info{stage="a"} 1
+x_info{stage="b"} 1
+# HELP y_total Some.
+# TYPE y_total counter
+y_total{stage="a"} 1
+y_total{stage="b"} 2
+# HELP z More.
+# TYPE z gauge
+z{stage="a",partition="0"} 1
+z{stage="b",partition="0"} 2
+"#;
+        assert_eq!(out.into_text(), expected);
+    }
 
     #[test]
     fn each_type_has_its_form() {

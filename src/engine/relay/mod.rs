@@ -8,28 +8,38 @@
 //! is fenced by the generation of the group that goes with each commit; readers
 //! must use read_committed.
 
+mod ahead;
 mod outgoing;
 mod recovery;
+mod suspicion;
+mod totals;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::metrics::{Metrics, RejectReason, Relayed};
 use super::record::Raw;
 use super::run::Ending;
 use crate::config::KafkaSettings;
 use crate::console::Console;
+use crate::edges::kafka::membership::Place;
 use crate::edges::kafka::transaction::{Transactions, Trouble};
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::events::Reject;
 use crate::stop::Stop;
 
-pub use outgoing::{Headers, Outgoing, Output};
+use ahead::Ahead;
+pub use ahead::{Preparer, Readied};
+pub use outgoing::{Headers, Inherited, Outgoing, Output};
 use recovery::Fences;
+use suspicion::Suspicion;
+pub use totals::Totals;
+use vitals::Vitals;
 
 /// How many records go by between two looks at what was acknowledged.
 const RECORDS_A_POLL: u64 = 256;
-/// How often the totals are shown.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// When the loop commits and ends.
 #[derive(Debug, Clone)]
@@ -46,34 +56,13 @@ pub struct Options {
     pub idle_exit: Option<Duration>,
 }
 
-/// What was done so far; only what is committed counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Records read.
-    pub read: u64,
-    /// Records published, without dead letters.
-    pub published: u64,
-    /// Records that are dead letters now.
-    pub rejected: u64,
-    /// Transactions committed.
-    pub commits: u64,
-    /// Transactions that came to nothing and were done again.
-    pub aborts: u64,
-}
-
-impl Totals {
-    fn add(&mut self, other: Totals) {
-        self.read += other.read;
-        self.published += other.published;
-        self.rejected += other.rejected;
-    }
-}
-
 /// Something to tell the user while the loop runs.
 #[derive(Debug, Clone, Copy)]
 pub enum Progress<'a> {
-    /// Once in a while.
-    Totals(&'a Totals),
+    /// Once in a while: the totals, and how many records are still to be read.
+    Totals(&'a Totals, u64),
+    /// The group assigned these partitions.
+    Assigned(&'a [i32]),
     /// Something is away that will come back, or was lost and is done again.
     Waiting(&'a str),
     /// What was away is back.
@@ -92,18 +81,20 @@ pub struct Parts<'p> {
     pub console: Console,
     /// Whether the user asked to stop.
     pub stop: Stop,
+    /// Where the loop shows how it fares.
+    pub metrics: Arc<Metrics>,
     /// Makes records of one record.
     pub step: Step<'p>,
     /// Makes a dead letter of one record.
     pub reject: Rejecter<'p>,
-    /// Called with the topic of each output before it is published for the first
-    /// time.
-    pub prepare_topic: &'p mut dyn FnMut(&str) -> anyhow::Result<()>,
+    /// Makes sure that topics are there.
+    pub prepare: Preparer<'p>,
     /// To tell the user.
     pub progress: &'p mut dyn FnMut(Progress<'_>),
 }
 
-/// Makes records of one record, or says why that cannot be.
+/// Makes records of one record, or says why that cannot be. It may be asked for
+/// the same record again.
 pub type Step<'p> = &'p mut dyn FnMut(&Raw<'_>, &mut Outgoing) -> Result<(), Reject>;
 /// Makes a dead letter of one record and what is wrong with it.
 pub type Rejecter<'p> = &'p mut dyn FnMut(&Raw<'_>, &Reject, &mut Outgoing);
@@ -119,37 +110,52 @@ impl Parts<'_> {
 struct Partition {
     /// Where it goes on.
     next_offset: i64,
+    /// Where it goes on after an abort.
+    committed: i64,
     /// Where it ended when it was assigned.
     end: i64,
     at_end: bool,
-    /// Whether it was read further since the last commit.
-    moved: bool,
 }
 
 /// A record that was read, after the step.
+#[derive(Debug, Clone, Copy)]
 struct Taken {
     partition: i32,
     offset: i64,
-    is_rejected: bool,
+    time_ms: Option<i64>,
+    payload_bytes: usize,
+    rejected: Option<RejectReason>,
+}
+
+/// What the open transaction does.
+#[derive(Debug, Default)]
+struct Batch {
+    totals: Totals,
+    /// Bytes published.
+    bytes: usize,
+    /// For the metrics.
+    relayed: Relayed,
 }
 
 struct Loop<'p> {
     parts: Parts<'p>,
     options: Options,
     producer: Transactions,
+    /// The member's place since the last assignment.
+    place: Option<Place>,
     partitions: BTreeMap<i32, Partition>,
     /// Since when a transaction is open.
     open: Option<Instant>,
     outgoing: Outgoing,
     prepared: BTreeSet<String>,
-    bytes: usize,
-    /// What the open transaction does.
-    batch: Totals,
+    ahead: Ahead,
+    suspicion: Suspicion,
+    batch: Batch,
     totals: Totals,
     last_record: Instant,
-    shown_at: Instant,
     waiting: bool,
     fences: Fences,
+    vitals: Vitals,
 }
 
 /// Runs until the options' end, the stop signal, or a failure. What was not
@@ -165,23 +171,22 @@ pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending
         parts,
         options,
         producer,
+        place: None,
         partitions: BTreeMap::new(),
         open: None,
         outgoing: Outgoing::default(),
         prepared: BTreeSet::new(),
-        bytes: 0,
-        batch: Totals::default(),
+        ahead: Ahead::default(),
+        suspicion: Suspicion::default(),
+        batch: Batch::default(),
         totals: Totals::default(),
         last_record: now,
-        shown_at: now,
         waiting: false,
         fences: Fences::default(),
+        vitals: Vitals::new(now),
     };
-    if !state.initialise()? {
-        return Ok((state.totals, Ending::Stopped));
-    }
-    state.parts.consumer.subscribe()?;
     let ended = state.go_on();
+    state.show_lag();
     let Loop { totals, parts, producer, .. } = state;
     producer.close();
     parts.consumer.close(Duration::from_secs(2));
@@ -190,34 +195,46 @@ pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending
 
 impl Loop<'_> {
     fn go_on(&mut self) -> anyhow::Result<Ending> {
+        if !self.initialise()? {
+            return Ok(Ending::Stopped);
+        }
+        self.parts.consumer.subscribe()?;
         loop {
             if self.parts.stop.requested() {
                 self.commit()?;
                 return Ok(Ending::Stopped);
             }
-            let is_due = self.open.is_some_and(|since| since.elapsed() >= self.options.age_max);
-            if is_due || self.is_full() || (self.open.is_some() && self.is_satisfied()) {
+            if self.ahead.is_far_enough() {
+                self.prepare_topics()?;
+            }
+            let is_satisfied = self.ahead.is_empty() && self.is_satisfied();
+            if self.open.is_some() && (is_satisfied || self.is_due()) {
                 self.commit()?;
             }
-            if self.open.is_none() && self.is_satisfied() {
+            if self.open.is_none() && is_satisfied && self.is_satisfied() {
                 return Ok(Ending::Done);
             }
-            self.show();
+            self.show_vitals();
             self.poll_once()?;
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.batch.read >= self.options.records_max || self.bytes >= self.options.bytes_max
+    fn is_due(&self) -> bool {
+        self.open.is_some_and(|since| since.elapsed() >= self.options.age_max)
+            || self.batch.totals.read >= self.options.records_max
+            || self.batch.bytes >= self.options.bytes_max
+            || self.suspicion.is_careful()
     }
 
     /// Whether no more need be read.
     fn is_satisfied(&self) -> bool {
+        // Nothing can come before there is a place in the group.
+        if self.place.is_none() {
+            return false;
+        }
         let idle = self.options.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
         let is_read = |one: &Partition| one.at_end || one.next_offset >= one.end;
-        idle || (self.options.until_end
-            && !self.partitions.is_empty()
-            && self.partitions.values().all(is_read))
+        idle || (self.options.until_end && self.partitions.values().all(is_read))
     }
 
     /// The time until the open transaction is due, or a little when none is.
@@ -231,65 +248,62 @@ impl Loop<'_> {
         let taken = match self.parts.consumer.poll(self.poll_timeout()) {
             Polled::Record(record) => {
                 let raw = record.raw();
-                self.outgoing.clear();
-                let made = (self.parts.step)(&raw, &mut self.outgoing);
+                let outgoing = &mut self.outgoing;
+                outgoing.clear();
+                let made = match self.suspicion.condemned(raw.partition, raw.offset) {
+                    Some(reject) => Err(reject),
+                    None => (self.parts.step)(&raw, outgoing),
+                };
                 if let Err(reject) = &made {
-                    self.outgoing.clear();
-                    (self.parts.reject)(&raw, reject, &mut self.outgoing);
+                    outgoing.clear();
+                    (self.parts.reject)(&raw, reject, outgoing);
                 }
-                Taken { partition: raw.partition, offset: raw.offset, is_rejected: made.is_err() }
+                outgoing.inherit(record.headers());
+                Taken {
+                    partition: raw.partition,
+                    offset: raw.offset,
+                    time_ms: raw.time_ms,
+                    payload_bytes: raw.payload.map_or(0, <[u8]>::len),
+                    rejected: made.err().map(|reject| RejectReason::of(&reject)),
+                }
             }
             Polled::Other(happening) => return self.handle(happening),
         };
+        self.last_record = Instant::now();
         // Else of a partition that is no longer ours.
-        if self.partitions.contains_key(&taken.partition) { self.take(taken) } else { Ok(()) }
+        let is_ours = self.partitions.contains_key(&taken.partition);
+        if !is_ours || self.looks_ahead() { Ok(()) } else { self.take(taken) }
     }
 
     /// Publishes what was made of a record.
     fn take(&mut self, taken: Taken) -> anyhow::Result<()> {
-        self.last_record = Instant::now();
-        if !self.prepare_topics()? {
-            return Ok(());
-        }
         if let Err(trouble) = self.publish() {
+            if let Trouble::Refused(why) = &trouble {
+                self.suspicion.condemn(taken.partition, taken.offset, why)?;
+            }
             return self.recover(trouble);
         }
-        let made = self.outgoing.records().count() as u64;
-        let batch = &mut self.batch;
-        batch.read += 1;
-        if taken.is_rejected {
-            batch.rejected += 1
-        } else {
-            batch.published += made
+        let Batch { totals, bytes, relayed } = &mut self.batch;
+        totals.read += 1;
+        match taken.rejected {
+            Some(reason) => {
+                totals.rejected += 1;
+                relayed.rejects.push(reason);
+            }
+            None => totals.published += self.outgoing.records().count() as u64,
         }
-        self.bytes += self.outgoing.size();
-        if batch.read.is_multiple_of(RECORDS_A_POLL) {
+        totals.count(self.outgoing.counted());
+        relayed.bytes += taken.payload_bytes as u64;
+        relayed.times.note(taken.time_ms);
+        *bytes += self.outgoing.size();
+        if totals.read.is_multiple_of(RECORDS_A_POLL) {
             self.producer.poll();
         }
+        self.suspicion.last = Some((taken.partition, taken.offset));
         if let Some(partition) = self.partitions.get_mut(&taken.partition) {
             partition.next_offset = taken.offset + 1;
-            partition.moved = true;
         }
         Ok(())
-    }
-
-    /// Prepares topics seen for the first time. That may take longer than a
-    /// transaction may stay open, so the open one is committed before; false when
-    /// that came to nothing, and the record in hand will be read again.
-    fn prepare_topics(&mut self) -> anyhow::Result<bool> {
-        let is_new = |output: &Output<'_>| !self.prepared.contains(output.topic);
-        let new: Vec<String> =
-            self.outgoing.records().filter(is_new).map(|output| output.topic.to_owned()).collect();
-        if new.is_empty() {
-            return Ok(true);
-        }
-        let aborts = self.totals.aborts;
-        self.commit()?;
-        for topic in new {
-            (self.parts.prepare_topic)(&topic)?;
-            self.prepared.insert(topic);
-        }
-        Ok(self.totals.aborts == aborts)
     }
 
     fn publish(&mut self) -> Result<(), Trouble> {
@@ -302,14 +316,17 @@ impl Loop<'_> {
 
     fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {
         match happening {
-            Happening::Nothing => Ok(()),
+            Happening::Nothing => {
+                self.ahead.hurry();
+                Ok(())
+            }
             Happening::End(partition) => {
                 if let Some(partition) = self.partitions.get_mut(&partition) {
                     partition.at_end = true;
                 }
                 Ok(())
             }
-            Happening::Assigned(partitions) => self.begin_reading(&partitions),
+            Happening::Assigned(partitions) => self.take_over(&partitions),
             Happening::Revoked => self.give_back(),
             Happening::Away(why) => {
                 self.note_waiting(&why);
@@ -327,46 +344,34 @@ impl Loop<'_> {
 
     /// Commits what was read and published since the last commit, if anything was.
     fn commit(&mut self) -> anyhow::Result<()> {
-        if self.open.is_none() {
-            return Ok(());
+        let (Some(_), Some(place)) = (self.open, &self.place) else { return Ok(()) };
+        let moved = self.partitions.iter().filter(|(_, one)| one.next_offset > one.committed);
+        let positions: Vec<_> = moved.map(|(number, one)| (*number, one.next_offset)).collect();
+        let since = Instant::now();
+        if let Err(trouble) = self.producer.commit(&self.parts.consumer, place, &positions) {
+            return self.recover(trouble);
         }
-        let moved = self.partitions.iter().filter(|(_, partition)| partition.moved);
-        let positions: Vec<_> =
-            moved.map(|(number, partition)| (*number, partition.next_offset)).collect();
-        match self.producer.commit(&self.parts.consumer, &positions) {
-            Ok(()) => {
-                self.totals.add(self.batch);
-                self.totals.commits += 1;
-                self.begin_anew();
-                for partition in self.partitions.values_mut() {
-                    partition.moved = false;
-                }
-                if std::mem::take(&mut self.waiting) {
-                    (self.parts.progress)(Progress::Resumed);
-                }
-                Ok(())
-            }
-            Err(trouble) => self.recover(trouble),
+        let batch = std::mem::take(&mut self.batch);
+        self.open = None;
+        self.suspicion.clear_up(batch.totals.read);
+        self.totals.add(batch.totals);
+        self.totals.commits += 1;
+        for partition in self.partitions.values_mut() {
+            partition.committed = partition.next_offset;
         }
+        let (metrics, totals) = (&self.parts.metrics, &self.totals);
+        metrics.relaying(|relaying| relaying.count(totals, batch.relayed, since.elapsed()));
+        if std::mem::take(&mut self.waiting) {
+            (self.parts.progress)(Progress::Resumed);
+        }
+        Ok(())
     }
 
-    /// Forgets what belongs to a transaction that is over.
+    /// Forgets what belongs to a transaction that came to nothing.
     fn begin_anew(&mut self) {
         self.open = None;
-        self.batch = Totals::default();
-        self.bytes = 0;
-    }
-
-    fn show(&mut self) {
-        if self.shown_at.elapsed() >= SHOW_EVERY {
-            self.shown_at = Instant::now();
-            (self.parts.progress)(Progress::Totals(&self.totals));
-        }
-    }
-
-    fn note_waiting(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.waiting, true) {
-            (self.parts.progress)(Progress::Waiting(why));
-        }
+        self.batch = Batch::default();
+        self.ahead = Ahead::default();
+        self.totals.aborts += 1;
     }
 }

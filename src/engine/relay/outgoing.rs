@@ -7,16 +7,22 @@ use std::ops::Range;
 pub struct Outgoing {
     bytes: Vec<u8>,
     records: Vec<Kept>,
+    inherited: Inherited,
+    counted: Vec<&'static str>,
 }
 
 /// The headers of a record, in order.
 pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// The headers of the record read, which travel on; a value may be null.
+pub type Inherited = Vec<(String, Option<Vec<u8>>)>;
 
 #[derive(Debug)]
 struct Kept {
     topic: Range<usize>,
     key: Option<Range<usize>>,
     payload: Range<usize>,
+    is_tombstone: bool,
     headers: Headers,
 }
 
@@ -27,8 +33,10 @@ pub struct Output<'a> {
     pub topic: &'a str,
     /// Its key, which decides the partition.
     pub key: Option<&'a [u8]>,
-    /// Its payload.
+    /// Its payload; empty for a tombstone.
     pub payload: &'a [u8],
+    /// Whether its payload is null.
+    pub is_tombstone: bool,
     /// Its headers.
     pub headers: &'a Headers,
 }
@@ -38,6 +46,47 @@ impl Outgoing {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.records.clear();
+        self.inherited.clear();
+        self.counted.clear();
+    }
+
+    /// Counts something of this record by a name of the stage's own; it counts
+    /// once the record's transaction is committed.
+    pub fn count(&mut self, name: &'static str) {
+        self.counted.push(name);
+    }
+
+    /// What was counted.
+    pub fn counted(&self) -> &[&'static str] {
+        &self.counted
+    }
+
+    /// Lets headers travel on with every record, but for those of which it has one
+    /// of the same name.
+    pub fn inherit(&mut self, headers: Inherited) {
+        self.inherited = headers;
+    }
+
+    /// All headers of a record: its own, then those it inherits. None are null but
+    /// inherited ones.
+    pub fn headers<'o>(
+        &'o self,
+        output: &Output<'o>,
+    ) -> impl Iterator<Item = (&'o str, Option<&'o [u8]>)> {
+        let own = output.headers;
+        let is_other =
+            move |(name, _): &&(String, Option<Vec<u8>>)| own.iter().all(|(own, _)| own != name);
+        let own = own.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
+        let inherited = self.inherited.iter().filter(is_other);
+        own.chain(inherited.map(|(name, value)| (name.as_str(), value.as_deref())))
+    }
+
+    /// Adds a tombstone: a record whose payload is null.
+    pub fn push_tombstone(&mut self, topic: &str, key: Option<&[u8]>, headers: Headers) {
+        self.push(topic, key, &[], headers);
+        if let Some(record) = self.records.last_mut() {
+            record.is_tombstone = true;
+        }
     }
 
     /// Adds a record.
@@ -51,6 +100,7 @@ impl Outgoing {
             topic: keep(topic.as_bytes()),
             key: key.map(&mut keep),
             payload: keep(payload),
+            is_tombstone: false,
             headers,
         };
         self.records.push(kept);
@@ -63,6 +113,7 @@ impl Outgoing {
             topic: std::str::from_utf8(&self.bytes[kept.topic.clone()]).unwrap_or_default(),
             key: kept.key.clone().map(|key| &self.bytes[key]),
             payload: &self.bytes[kept.payload.clone()],
+            is_tombstone: kept.is_tombstone,
             headers: &kept.headers,
         })
     }

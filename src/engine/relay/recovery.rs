@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Loop, Partition};
-use crate::edges::kafka::membership::Committed;
+use super::{Ahead, Loop, Partition, Progress};
+use crate::edges::kafka::client;
 use crate::edges::kafka::transaction::Trouble;
+use crate::engine::metrics::Relaying;
 
 /// How long the broker may take to tell the committed positions.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,6 +17,8 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// How long a producer may take to be initialised before that is worth a word.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// So many fences within this time mean that another worker has the same id: one
 /// alone is a transaction that took too long.
 const FENCES_MAX: usize = 3;
@@ -40,28 +43,46 @@ impl Loop<'_> {
     /// Nothing since the last commit counts: ends the transaction, with a new
     /// producer where the old one is of no use, and goes back.
     pub(super) fn recover(&mut self, trouble: Trouble) -> anyhow::Result<()> {
-        self.totals.aborts += 1;
+        let records = self.batch.totals.read;
         self.begin_anew();
+        self.parts.metrics.relaying(Relaying::count_retry);
+        // A topic may be gone, and the cluster not say so.
+        self.prepared.clear();
+        let is_stopped = self.parts.stop.requested();
         let ended = match trouble {
             Trouble::Abort(why) => {
-                self.note_waiting(&why);
+                if !is_stopped {
+                    self.note_waiting(&why);
+                }
                 self.producer.abort()
             }
+            Trouble::Refused(why) => {
+                if records > 0 {
+                    self.suspicion.note_refusal(records, &why)?;
+                }
+                self.producer.abort()
+            }
+            Trouble::Moved => self.producer.abort(),
             other => Err(other),
         };
-        let is_going_on = match ended {
-            Ok(()) => true,
-            Err(trouble) => self.renew(trouble)?,
-        };
-        // Stopped meanwhile: nothing more is read.
-        if !is_going_on || self.parts.stop.requested() {
-            return Ok(());
+        if let Err(trouble) = ended {
+            // What is left open ends with the next producer, or by its timeout.
+            if is_stopped || !self.renew(trouble)? {
+                return Ok(());
+            }
         }
-        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
-        self.begin_reading(&numbers)
+        // Stopped meanwhile: nothing more is read.
+        if self.parts.stop.requested() { Ok(()) } else { self.go_back() }
     }
 
+    /// A new producer in the place of one that is of no use any more; false when
+    /// the user asked to stop.
     fn renew(&mut self, trouble: Trouble) -> anyhow::Result<bool> {
+        self.replace_producer(trouble)?;
+        self.initialise()
+    }
+
+    fn replace_producer(&mut self, trouble: Trouble) -> anyhow::Result<()> {
         match trouble {
             Trouble::Stop(error) => return Err(error),
             Trouble::Fenced if self.fences.are_too_many(Instant::now()) => bail!(
@@ -70,74 +91,138 @@ impl Loop<'_> {
                 self.parts.transactional_id
             ),
             Trouble::Fenced => self.note_waiting("the transaction was given up by the cluster"),
-            Trouble::Abort(why) | Trouble::Renew(why) => self.note_waiting(&why),
+            Trouble::TopicGone => self.note_waiting("a topic to publish to is not there any more"),
+            Trouble::Moved => {}
+            Trouble::Abort(why)
+            | Trouble::Renew(why)
+            | Trouble::Again(why)
+            | Trouble::Refused(why) => self.note_waiting(&why),
         }
-        let parts = &self.parts;
-        let fresh = parts.producer()?;
+        let fresh = self.parts.producer()?;
         std::mem::replace(&mut self.producer, fresh).close();
-        self.initialise()
+        Ok(())
     }
 
     /// Initialises the producer, however long the cluster is away; false when the
     /// user asked to stop.
     pub(super) fn initialise(&mut self) -> anyhow::Result<bool> {
-        let mut wait = FIRST_WAIT;
+        let (mut wait, since) = (FIRST_WAIT, Instant::now());
         loop {
             match self.producer.init() {
                 Ok(()) => return Ok(true),
-                Err(Trouble::Stop(error)) => return Err(error),
-                Err(Trouble::Abort(why) | Trouble::Renew(why)) => self.note_waiting(&why),
-                Err(Trouble::Fenced) => {}
+                // The first producer of an id takes its time where there was none.
+                Err(Trouble::Again(_)) if since.elapsed() < PATIENCE => {}
+                Err(Trouble::Again(why)) => self.note_waiting(&why),
+                Err(other) => self.replace_producer(other)?,
             }
-            if self.parts.stop.wait_for(wait) {
+            if self.has_waited(&mut wait) {
                 return Ok(false);
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits longer each time; whether the user asked to stop.
+    fn has_waited(&self, wait: &mut Duration) -> bool {
+        self.parts.metrics.beat();
+        let is_stopped = self.parts.stop.wait_for(*wait);
+        *wait = (*wait * 2).min(LONGEST_WAIT);
+        is_stopped
+    }
+
+    /// Begins to read the partitions that the group assigned.
+    pub(super) fn take_over(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
+        self.abandon();
+        self.partitions.clear();
+        self.parts.metrics.relaying(Relaying::count_rebalance);
+        (self.parts.progress)(Progress::Assigned(numbers));
+        // Before the positions: those of a generation that is over are fenced.
+        self.place = self.parts.consumer.place();
+        if self.place.is_none() {
+            return self.parts.consumer.rejoin();
+        }
+        self.begin_reading(numbers)
+    }
+
+    /// Reads the partitions again from where they are committed.
+    fn go_back(&mut self) -> anyhow::Result<()> {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        match numbers.is_empty() || !self.learn_positions(&numbers)? {
+            true => Ok(()),
+            false => self.read_again(),
         }
     }
 
     /// Reads partitions from the group's committed positions on; those that the
     /// group never read, from their first record.
-    pub(super) fn begin_reading(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
-        self.abandon();
-        if numbers.is_empty() {
-            self.partitions.clear();
-            return self.parts.consumer.assign(std::iter::empty());
+    fn begin_reading(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
+        if !self.learn_positions(numbers)? {
+            return Ok(());
         }
+        let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+        self.parts.consumer.assign(starts)
+    }
+
+    /// Asks for the group's positions, however long the cluster is away; false when
+    /// the user asked to stop.
+    fn learn_positions(&mut self, numbers: &[i32]) -> anyhow::Result<bool> {
         let mut wait = FIRST_WAIT;
         let positions = loop {
             match self.parts.consumer.committed(numbers, KAFKA_TIMEOUT) {
                 Ok(positions) => break positions,
+                Err(error) if client::is_refused(&error) => {
+                    return Err(error.context(
+                        "this login may not go on in the group: grant its principal READ on the \
+                         group and on the topic",
+                    ));
+                }
+                // As while a killed worker's transaction is pending.
                 Err(error) => self.note_waiting(&format!("{error:#}")),
             }
-            if self.parts.stop.wait_for(wait) {
-                return Ok(());
+            if self.has_waited(&mut wait) {
+                return Ok(false);
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         };
-        let partition = |at: &Committed| Partition {
-            next_offset: at.next_offset,
-            end: at.end,
-            at_end: false,
-            moved: false,
-        };
-        self.partitions = positions.iter().map(|at| (at.partition, partition(at))).collect();
+        for at in positions {
+            let known = self.partitions.get(&at.partition);
+            let partition = Partition {
+                next_offset: at.next_offset,
+                committed: at.next_offset,
+                end: known.map_or(at.end, |known| known.end),
+                at_end: false,
+            };
+            self.partitions.insert(at.partition, partition);
+        }
         self.last_record = Instant::now();
-        let starts = positions.iter().map(|at| (at.partition, at.next_offset));
-        self.parts.consumer.assign(starts)
+        Ok(true)
+    }
+
+    /// Has the client deliver records again from where the partitions go on.
+    pub(super) fn read_again(&mut self) -> anyhow::Result<()> {
+        let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+        match self.parts.consumer.seek(starts) {
+            Ok(()) => Ok(()),
+            // Whatever it delivers now may leave records out.
+            Err(error) => {
+                self.note_waiting(&format!("joining the group again: {error:#}"));
+                self.partitions.clear();
+                self.place = None;
+                self.parts.consumer.rejoin()
+            }
+        }
     }
 
     /// Gives the partitions back; what was not committed is for the next owner.
     pub(super) fn give_back(&mut self) -> anyhow::Result<()> {
         self.abandon();
         self.partitions.clear();
+        self.place = None;
         self.parts.consumer.unassign()
     }
 
     /// Ends the open transaction, if any, so that nothing of it counts.
     fn abandon(&mut self) {
+        self.ahead = Ahead::default();
         if self.open.is_some() {
-            self.totals.aborts += 1;
             self.begin_anew();
             // What it could not end, the next call on the producer finds out.
             let _ = self.producer.abort();

@@ -66,6 +66,11 @@ pub(super) const PRODUCTS: &[(&str, u32)] = &[
     ("Smoke Detector", 2199),
 ];
 
+/// Dollars and cents: `12.50`.
+pub(super) fn dollars(cents: u32) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
 /// Films.
 pub(super) const MOVIES: &[&str] = &[
     "Casablanca",

@@ -27,12 +27,18 @@ pub enum IdStyle {
     V4,
 }
 
+/// The products that orders are generated for, with their prices in US dollars.
+pub fn products() -> impl Iterator<Item = (&'static str, String)> {
+    catalogue::PRODUCTS.iter().map(|(name, cents)| (*name, catalogue::dollars(*cents)))
+}
+
 /// Writes events of one kind.
 pub struct Generator {
     kind: Kind,
     seed: u64,
     base_micros: i64,
     id_style: IdStyle,
+    has_payments: bool,
     pools: Pools,
 }
 
@@ -40,7 +46,15 @@ impl Generator {
     /// A generator whose event `index` happens `index` microseconds after
     /// `base_micros` (since 1970 UTC, kept between 1970 and 9999).
     pub fn new(kind: Kind, seed: u64, base_micros: i64, id_style: IdStyle) -> Generator {
-        Generator { kind, seed, base_micros, id_style, pools: Pools::new(seed) }
+        let pools = Pools::new(seed);
+        Generator { kind, seed, base_micros, id_style, has_payments: false, pools }
+    }
+
+    /// The same events, of which orders have a payment with a test card too, if
+    /// asked for: of a hundred about two are declined, of a thousand two are not
+    /// answered in time.
+    pub fn with_payments(self, has_payments: bool) -> Generator {
+        Generator { has_payments, ..self }
     }
 
     /// The kind of the events.
@@ -95,7 +109,11 @@ impl Generator {
         put(out, &[b",\"order_date\":\""]);
         write::rfc3339(moment_micros, out);
         let priority = *draw.one_of(&["low", "low", "low", "medium", "medium", "high"]);
-        put(out, &[b"\",\"priority\":\"", bytes(priority), b"\"}"]);
+        put(out, &[b"\",\"priority\":\"", bytes(priority), b"\""]);
+        if self.has_payments {
+            payment(draw, out);
+        }
+        out.push(b'}');
     }
 
     fn movie_ticket(&self, id: &[u8], draw: &mut Draw, out: &mut Vec<u8>) {
@@ -135,6 +153,20 @@ impl Generator {
         write::number(1 + u64::from(draw.below(9_900)), out);
         put(out, &[b" ", draw.one_of(&self.pools.streets).as_bytes()]);
     }
+}
+
+fn payment(draw: &mut Draw, out: &mut Vec<u8>) {
+    let (token, last4) = match draw.below(1000) {
+        0..2 => ("tok_timeout", "0341"),
+        2..12 => ("tok_chargeDeclined", "0002"),
+        12..20 => ("tok_insufficientFunds", "9995"),
+        20..25 => ("tok_expiredCard", "0069"),
+        _ => {
+            *draw.one_of(&[("tok_visa", "4242"), ("tok_mastercard", "4444"), ("tok_amex", "0005")])
+        }
+    };
+    put(out, &[b",\"payment\":{\"card_token\":\"", bytes(token)]);
+    put(out, &[b"\",\"card_last4\":\"", bytes(last4), b"\"}"]);
 }
 
 fn postal_code(city: &City, draw: &mut Draw, out: &mut Vec<u8>) {

@@ -8,7 +8,7 @@ use ::fake::faker::name::en::{FirstName, LastName};
 use rand::SeedableRng as _;
 use rand::rngs::ChaCha8Rng;
 
-use super::catalogue::{MOVIES, PRODUCTS, THEATERS};
+use super::catalogue::{MOVIES, PRODUCTS, THEATERS, dollars};
 use super::places::PLACES;
 
 const PERSONS: usize = 4096;
@@ -83,8 +83,7 @@ impl City {
 
 impl Product {
     fn of((name, cents): &(&str, u32)) -> Product {
-        let price = format!("{}.{:02}", cents / 100, cents % 100);
-        Product { name: escaped(name), price: price.into() }
+        Product { name: escaped(name), price: dollars(*cents).into() }
     }
 }
 

@@ -88,6 +88,24 @@ fn the_bytes_of_a_seed_are_these_for_ever() {
 }
 
 #[test]
+fn a_payment_is_the_only_difference_it_makes() {
+    let plain = generator(Kind::Order, 7);
+    let paid = generator(Kind::Order, 7).with_payments(true);
+    let mut declined = 0;
+    for index in 0..2000 {
+        let (_, without) = event(&plain, index);
+        let (_, with) = event(&paid, index);
+        assert!(with.starts_with(&without[..without.len() - 1]));
+        Kind::Order.parse(&with).unwrap();
+        let with: serde_json::Value = serde_json::from_slice(&with).unwrap();
+        let token = with["payment"]["card_token"].as_str().unwrap();
+        let is_approved = matches!(token, "tok_visa" | "tok_mastercard" | "tok_amex");
+        declined += u32::from(!is_approved);
+    }
+    assert!((20..100).contains(&declined), "{declined} of 2000");
+}
+
+#[test]
 fn ids_of_version_7_are_in_the_order_of_the_events() {
     let generator = generator(Kind::Order, 9);
     let keys: Vec<_> = (0..5000).map(|index| event(&generator, index).0).collect();

@@ -1,8 +1,6 @@
 //! Apache Kafka: one process that is broker and controller, with three
 //! listeners on the loopback address.
 
-mod jars;
-
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -17,8 +15,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use super::certificates::{Certificates, write_stores};
 use super::files::{create_private_directory, remove_directory, staging_directory, write_private};
 use super::folder::{Folder, State};
+use super::jars::{self, Jars};
 use super::process::{self, Signal, Starting};
-use super::{LOGIN, Listener, Service, helper, java};
+use super::{LOGIN, Listener, Service, helper};
 use crate::config::{KafkaSettings, Secret};
 use crate::console::Console;
 use crate::edges::kafka::topics;
@@ -34,6 +33,15 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// Partitions of the topics that are created at the start.
 const DEFAULT_TOPIC_PARTITIONS: u32 = 6;
 
+/// The broker, its tools, and a logger.
+const JARS: Jars = Jars {
+    service: "kafka",
+    title: "Apache Kafka",
+    version: "4.3.0",
+    megabytes: 54,
+    pom: include_str!("pom.xml"),
+};
+
 const LOG4J: &str = include_str!("log4j2.properties");
 
 /// What the broker is started with: found before anything else is done, so
@@ -44,14 +52,14 @@ pub struct Tools {
     jars: PathBuf,
 }
 
-/// Finds Java and the jars, which are downloaded on first use.
+/// What the broker runs with: this Java and the jars, which are downloaded on
+/// first use.
 ///
 /// # Errors
-/// When Java or Maven is missing or old, or nothing can be downloaded.
-pub fn tools(console: &Console, stop: &Stop) -> anyhow::Result<Tools> {
-    let java = java::find(stop)?;
-    let jars = jars::obtain(console, stop)?;
-    Ok(Tools { java, jars })
+/// When Maven is missing, or nothing can be downloaded.
+pub fn tools(java: &Path, console: &Console, stop: &Stop) -> anyhow::Result<Tools> {
+    let jars = jars::obtain(&JARS, console, stop)?;
+    Ok(Tools { java: java.to_owned(), jars })
 }
 
 /// Writes the configuration anew and formats the storage on first use.
@@ -266,7 +274,13 @@ pub fn client_config(folder: &Folder, state: &State, listener: Listener) -> Clie
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::ports::Ports;
+    use crate::stack::ports::{MailPorts, Ports};
+
+    #[test]
+    fn the_pom_has_the_version_that_names_the_cache() {
+        let version = format!("<version>{}</version>", JARS.version);
+        assert_eq!(JARS.pom.matches(&version).count(), 2);
+    }
 
     #[test]
     fn the_configuration_has_every_listener_and_no_secret() {
@@ -274,12 +288,14 @@ mod tests {
             cluster_id: "c".into(),
             kafka_password: "hunter2".into(),
             postgres_password: "hunter3".into(),
+            mail_password: "hunter4".into(),
             ports: Ports {
                 kafka: 1001,
                 kafka_sasl: 1002,
                 kafka_plaintext: 1003,
                 kafka_controller: 1004,
                 postgres: 1005,
+                mail: MailPorts::default(),
             },
         };
         let text = properties(&state, "data").unwrap();

@@ -10,17 +10,15 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::config::args::parse_topic_name;
 use crate::config::duration;
 use crate::console::{Console, plural};
+use crate::edges::postgres::OnDuplicate;
 use crate::edges::postgres::claimer::OnDataLoss;
 use crate::edges::postgres::ledger::Owner;
-use crate::edges::postgres::{Identifier, OnDuplicate};
 use crate::engine::batch::Bounds;
 use crate::engine::metrics::Consuming;
 use crate::engine::run::{self, Ending, Options, Progress, Totals};
 use crate::error::Outcome;
-use crate::events::Kind;
 use crate::log::Level;
 use crate::stages::db_setup;
 
@@ -35,6 +33,9 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Arguments of `consume`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(mut_arg("table", |table| {
+    table.help("Table to store into [default: orders, movie_ticket or users, by the kind]")
+}))]
 #[command(after_help = "\
 Examples:
   orderctl consume --table orders                    for ever; Ctrl-C ends it well
@@ -47,25 +48,9 @@ partitions. Where each goes on is kept in the database, with the rows.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected,
 130 interrupted. Rejected records are in the table orderctl.dead_letter.")]
 pub struct Args {
-    /// Table to store into [default: orders, movie_ticket or users, by the kind]
-    #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
-    pub table: Option<Identifier>,
-
-    /// Schema of the table [default: the search path]
-    #[arg(long, value_name = "SCHEMA")]
-    pub schema: Option<Identifier>,
-
-    /// Kind of the events [default: what db-setup recorded for the table]
-    #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
-
-    /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
-    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
-    pub topic_name: Option<String>,
-
-    /// Consumer group [default: orderctl-TABLE]
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
+    /// Which table, topic and group are meant.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// What to do with a record whose id is stored already
     #[arg(long, value_enum, default_value_t, value_name = "CHOICE")]
@@ -97,16 +82,6 @@ pub struct Args {
 }
 
 impl Args {
-    fn selection(&self) -> Selection<'_> {
-        Selection {
-            table: self.table.as_ref(),
-            schema: self.schema.as_ref(),
-            kind: self.kind,
-            topic_name: self.topic_name.as_deref(),
-            group: self.group.as_deref(),
-        }
-    }
-
     fn options(&self) -> Options {
         Options {
             bounds: Bounds { rows_max: self.batch_rows as usize, bytes_max: BATCH_BYTES_MAX },

@@ -46,15 +46,14 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     let kafka = context.kafka()?;
     refuse_own_properties(&kafka)?;
     let postgres = context.postgres()?;
-    let selection = args.selection();
-    let group = selection.group()?;
+    let group = args.selection.group()?;
     // First, so that it connects while the database is asked.
     let config = client::client_config_over(&DEFAULTS, &kafka);
     let wants_ends = context.is_watched || context.console.shows_progress();
     let joining = Joining::new(config, &group, &context.console, wants_ends)?;
     let plan = runtime()?.block_on(async {
         tokio::select! {
-            plan = plan(&selection, &postgres) => plan.map(Some),
+            plan = plan(&args.selection, &postgres) => plan.map(Some),
             () = context.stop.wait() => Ok(None),
         }
     })?;
@@ -79,7 +78,7 @@ pub fn prepare(args: &Args, context: &Context) -> anyhow::Result<Option<Prepared
     Ok(Some(Prepared { plan, brokers, database, parts }))
 }
 
-async fn plan(selection: &Selection<'_>, postgres: &PostgresSettings) -> anyhow::Result<Plan> {
+async fn plan(selection: &Selection, postgres: &PostgresSettings) -> anyhow::Result<Plan> {
     let client = connect(postgres, "orderctl consume").await?;
     selection.resolve(&client, worker_name()).await
 }

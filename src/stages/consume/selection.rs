@@ -7,6 +7,7 @@ use anyhow::anyhow;
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
+use crate::config::args::parse_topic_name;
 use crate::edges::kafka::client;
 use crate::edges::kafka::consumer::{Consumer, OWN_PROPERTIES};
 use crate::edges::postgres::claimer::refuse_shared_group;
@@ -24,19 +25,29 @@ const KAFKA_SLICE: Duration = Duration::from_secs(4);
 /// How long a partition is given to find its leader before it is asked about again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The flags, none where the user gave none.
-#[derive(Debug, Clone, Copy)]
-pub struct Selection<'a> {
-    /// `--table`.
-    pub table: Option<&'a Identifier>,
-    /// `--schema`.
-    pub schema: Option<&'a Identifier>,
-    /// `--kind`.
+/// The flags, none where the user gave none. What a verb does with table, topic
+/// and group is for its own help to say.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Selection {
+    /// Table to look at [default: orders, movie_ticket or users, by the kind]
+    #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
+    pub table: Option<Identifier>,
+
+    /// Schema of the table [default: the search path]
+    #[arg(long, value_name = "SCHEMA")]
+    pub schema: Option<Identifier>,
+
+    /// Kind of the events [default: what db-setup recorded for the table]
+    #[arg(long, value_enum)]
     pub kind: Option<Kind>,
-    /// `--topic-name`.
-    pub topic_name: Option<&'a str>,
-    /// `--group`.
-    pub group: Option<&'a str>,
+
+    /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
+    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
+    pub topic_name: Option<String>,
+
+    /// Consumer group [default: orderctl-TABLE]
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
 }
 
 /// What is meant, with every default filled in.
@@ -52,14 +63,14 @@ pub struct Plan {
     pub ledger: Ledger,
 }
 
-impl Selection<'_> {
+impl Selection {
     /// The consumer group, `orderctl-TABLE` unless named.
     ///
     /// # Errors
     /// Never, as long as the kinds' default tables have legal names.
     pub fn group(&self) -> anyhow::Result<String> {
         let table = self.table()?;
-        Ok(self.group.map_or_else(|| format!("orderctl-{table}"), str::to_owned))
+        Ok(self.group.clone().unwrap_or_else(|| format!("orderctl-{table}")))
     }
 
     /// Looks table, ledger and kind up. `worker` is what the ledger will call
@@ -69,7 +80,7 @@ impl Selection<'_> {
     /// When one of them is missing or does not fit the others, with the cure.
     pub async fn resolve(&self, client: &Client, worker: String) -> anyhow::Result<Plan> {
         let table = self.table()?;
-        let found = target::find(client, self.schema, &table)
+        let found = target::find(client, self.schema.as_ref(), &table)
             .await?
             .ok_or_else(|| self.no_such_table(&table))?;
         let ledger = ledger::locate(client, &found.schema).await?.ok_or_else(|| {
@@ -85,14 +96,18 @@ impl Selection<'_> {
             })?,
         };
         let target = target::shape(client, &found, kind).await?;
-        let topic = self.topic_name.unwrap_or(kind.default_topic()).to_owned();
+        let topic = self.topic_name.clone().unwrap_or_else(|| kind.default_topic().to_owned());
         let owner = Owner { group: self.group()?, topic, worker };
         refuse_shared_group(client, &ledger, &owner, &found).await?;
         Ok(Plan { owner, target, found, ledger })
     }
 
-    fn table(&self) -> anyhow::Result<Identifier> {
-        match self.table {
+    /// The table, that of the kind unless named.
+    ///
+    /// # Errors
+    /// Never, as long as the kinds' default tables have legal names.
+    pub fn table(&self) -> anyhow::Result<Identifier> {
+        match &self.table {
             Some(table) => Ok(table.clone()),
             None => {
                 self.kind.unwrap_or_default().default_table().parse().map_err(anyhow::Error::msg)
@@ -101,15 +116,17 @@ impl Selection<'_> {
     }
 
     fn no_such_table(&self, table: &Identifier) -> anyhow::Error {
+        let schema = self.schema.as_ref();
         let place =
-            self.schema.map_or("on the search path".into(), |schema| format!("in schema {schema}"));
+            schema.map_or("on the search path".into(), |schema| format!("in schema {schema}"));
         let command = self.setup_command(table);
         anyhow!("there is no table {table} {place}: create it with `{command}`")
     }
 
-    fn setup_command(&self, table: &Identifier) -> String {
+    /// The command that makes a table where it is missing, and its ledger.
+    pub fn setup_command(&self, table: &Identifier) -> String {
         let mut command = format!("orderctl db-setup --table-name {table}");
-        if let Some(schema) = self.schema {
+        if let Some(schema) = &self.schema {
             command.push_str(&format!(" --schema {schema}"));
         }
         match self.kind {
@@ -199,4 +216,20 @@ pub fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
         return Err(Usage(fault).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_makes_a_table_names_what_was_named() {
+        let table = "orders".parse().unwrap();
+        let mut named = Selection::default();
+        assert_eq!(named.setup_command(&table), "orderctl db-setup --table-name orders");
+        named.schema = Some("sales".parse().unwrap());
+        named.kind = Some(Kind::User);
+        let command = "orderctl db-setup --table-name orders --schema sales --kind user";
+        assert_eq!(named.setup_command(&table), command);
+    }
 }

@@ -122,7 +122,13 @@ fn show(
 
 async fn set_up(settings: &PostgresSettings) -> anyhow::Result<Ready> {
     let table = TABLE.parse().map_err(anyhow::Error::msg)?;
-    let wanted = Wanted { schema: None, table, kind: Kind::Order, id_type: IdType::Text };
+    let wanted = Wanted {
+        schema: None,
+        table,
+        kind: Kind::Order,
+        id_type: IdType::Text,
+        with_seating: false,
+    };
     setup::set_up(settings, &wanted).await
 }
 

@@ -1,11 +1,7 @@
 //! `dlq purge`: removes the contents of letters that are done with.
 
 use std::fmt;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::sync::mpsc;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
@@ -15,9 +11,7 @@ use crate::cli::Context;
 use crate::console::plural;
 use crate::edges::postgres::letters::{self, State};
 use crate::error::{Outcome, Usage};
-
-/// How often a stop is looked for while an answer is awaited.
-const ANSWER_SLICE: Duration = Duration::from_millis(100);
+use crate::stages::agreement::agreed;
 
 /// Arguments of `dlq purge`.
 #[derive(Debug, clap::Args)]
@@ -123,7 +117,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let left_open = if args.open { 0 } else { left(State::Open) };
     let mut done = Purged { purged, left_open, left_redriving: left(State::Redriving) };
     if purged > 0 {
-        if !agreed(args, purged, context)? {
+        let letters = plural(purged, "dead letter");
+        let (question, would) = (format!("purge {letters}?"), format!("{letters} would be purged"));
+        if !args.yes && !agreed(&question, &would, context)? {
             context.console.note("nothing was purged");
             return Ok(Outcome::Done);
         }
@@ -139,38 +135,5 @@ fn states(args: &Args) -> Vec<State> {
         Some(state) => vec![state],
         None if args.open => PURGEABLE.to_vec(),
         None => vec![State::Redriven, State::Stored],
-    }
-}
-
-/// Whether the user agrees; only a terminal is asked.
-fn agreed(args: &Args, count: u64, context: &Context) -> anyhow::Result<bool> {
-    if args.yes {
-        return Ok(true);
-    }
-    let letters = plural(count, "dead letter");
-    if !std::io::stdin().is_terminal() {
-        return Err(Usage(format!(
-            "{letters} would be purged: nobody can be asked here, so add --yes"
-        ))
-        .into());
-    }
-    write!(std::io::stderr(), "purge {letters}? [y/N] ").context("cannot ask")?;
-    // On a thread of its own: reading a line cannot be broken off by a stop.
-    let (reader, answers) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        // The receiver is gone only when the user stopped instead.
-        let _ = reader.send(read.map(|_| answer));
-    });
-    loop {
-        match answers.recv_timeout(ANSWER_SLICE) {
-            Ok(answer) => {
-                let answer = answer.context("cannot read the answer")?;
-                return Ok(matches!(answer.trim(), "y" | "Y" | "yes"));
-            }
-            Err(_) if context.stop.requested() => bail!("nothing was purged"),
-            Err(_) => {}
-        }
     }
 }

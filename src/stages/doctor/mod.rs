@@ -16,17 +16,20 @@ use anyhow::bail;
 use futures_util::future::join_all;
 
 use crate::cli::Context;
-use crate::config::args::parse_topic_name;
 use crate::config::certificates::{self, CertificateDirectory};
 use crate::config::{Creds, creds};
 use crate::edges::postgres::Identifier;
 use crate::error::Outcome;
 use crate::events::Kind;
+use crate::stages::consume::selection::Selection;
 
 use finding::{Check, Finding, Report, Sheet, Status};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("topic_name", |topic| {
+    topic.help("Topic to look at [default: product_orders, movie_app or users_info, by the kind]")
+}))]
 #[command(after_help = "\
 Examples:
   orderctl doctor                                    what consume needs without flags
@@ -41,48 +44,27 @@ there; those of the other kinds are looked at where they are there. Mail and
 search are looked at when creds.json has them.
 Exit codes: 0 nothing failed, 1 something did, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
-    /// Table to look at [default: orders, movie_ticket or users, by the kind]
-    #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
-    pub table: Option<Identifier>,
-
-    /// Schema of the table [default: the search path]
-    #[arg(long, value_name = "SCHEMA")]
-    pub schema: Option<Identifier>,
-
-    /// Kind of the events [default: what db-setup recorded for the table]
-    #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
-
-    /// Topic to look at [default: product_orders, movie_app or users_info, by the kind]
-    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
-    pub topic_name: Option<String>,
-
-    /// Consumer group [default: orderctl-TABLE]
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
+    /// Which table, topic and group are meant.
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 impl Args {
     /// The tables to look at; those of kinds that nobody named need not be there.
     fn tables(&self) -> anyhow::Result<Vec<table::Wanted>> {
-        let is_named = self.table.is_some() || self.kind.is_some() || self.topic_name.is_some();
-        let kinds = match self.kind {
-            Some(kind) => vec![kind],
+        let Selection { table, kind, topic_name, .. } = &self.selection;
+        let is_named = table.is_some() || kind.is_some() || topic_name.is_some();
+        let kinds = match kind {
+            Some(kind) => vec![*kind],
             None if is_named => vec![Kind::default()],
             None => Kind::ALL.to_vec(),
         };
         let wanted = |kind: Kind| {
-            let table = match &self.table {
-                Some(table) => table.clone(),
-                None => kind.default_table().parse().map_err(anyhow::Error::msg)?,
-            };
-            let group = self.group.clone().unwrap_or_else(|| format!("orderctl-{table}"));
+            let of_kind = Selection { kind: Some(kind), ..self.selection.clone() };
             Ok(table::Wanted {
-                schema: self.schema.clone(),
-                table,
-                kind: self.kind,
-                group,
-                topic: self.topic_name.clone(),
+                table: of_kind.table()?,
+                group: of_kind.group()?,
+                named: self.selection.clone(),
                 is_required: is_named || kind == Kind::default(),
             })
         };
@@ -210,7 +192,7 @@ async fn database(
                 let rest = [Check::Table, Check::Rights, Check::Ledger];
                 sheet.skip(&rest, &name, Check::Login);
             }
-            kinds.push(wanted.kind);
+            kinds.push(wanted.named.kind);
             continue;
         };
         match tokio::time::timeout(link::LIMIT, table::look(&mut sheet, client, wanted)).await {
@@ -218,7 +200,7 @@ async fn database(
             Err(_) => {
                 let text = "the server gives no answer in time: look at its load and its locks";
                 sheet.failed(Check::Table, wanted.table.as_str(), text);
-                kinds.push(wanted.kind);
+                kinds.push(wanted.named.kind);
             }
         }
     }
@@ -231,7 +213,7 @@ fn topics(tables: &[table::Wanted], kinds: &[Option<Kind>]) -> Vec<topic::Wanted
         Kind::ALL.into_iter().find(|kind| kind.default_table() == table.as_str())
     };
     let topic = |(wanted, kind): (&table::Wanted, &Option<Kind>)| topic::Wanted {
-        topic: wanted.topic.clone().unwrap_or_else(|| {
+        topic: wanted.named.topic_name.clone().unwrap_or_else(|| {
             let kind = kind.or_else(|| by_table(&wanted.table)).unwrap_or_default();
             kind.default_topic().to_owned()
         }),
@@ -245,13 +227,13 @@ fn topics(tables: &[table::Wanted], kinds: &[Option<Kind>]) -> Vec<topic::Wanted
 mod tests {
     use super::*;
 
-    fn args() -> Args {
-        Args { table: None, schema: None, kind: None, topic_name: None, group: None }
+    fn args(selection: Selection) -> Args {
+        Args { selection }
     }
 
     #[test]
     fn without_flags_only_the_orders_must_be_there() {
-        let tables = args().tables().unwrap();
+        let tables = args(Selection::default()).tables().unwrap();
         let required: Vec<&str> =
             tables.iter().filter(|one| one.is_required).map(|one| one.table.as_str()).collect();
         assert_eq!((tables.len(), required), (Kind::ALL.len(), vec!["orders"]));
@@ -263,14 +245,14 @@ mod tests {
 
     #[test]
     fn what_is_named_is_looked_at_alone_and_must_be_there() {
-        let named = Args { table: Some("seen".parse().unwrap()), ..args() };
-        let tables = named.tables().unwrap();
+        let named = Selection { table: Some("seen".parse().unwrap()), ..Selection::default() };
+        let tables = args(named).tables().unwrap();
         assert!(tables.len() == 1 && tables[0].is_required);
         assert_eq!(tables[0].group, "orderctl-seen");
         // The ledger knows what the table holds.
         assert_eq!(topics(&tables, &[Some(Kind::User)])[0].topic, Kind::User.default_topic());
-        let topic = Args { topic_name: Some("t".into()), ..args() };
-        let tables = topic.tables().unwrap();
+        let topic = Selection { topic_name: Some("t".into()), ..Selection::default() };
+        let tables = args(topic).tables().unwrap();
         assert_eq!(topics(&tables, &[Some(Kind::User)])[0].topic, "t");
     }
 }

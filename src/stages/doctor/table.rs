@@ -9,41 +9,45 @@ use crate::edges::postgres::setup::LEDGER_VERSION;
 use crate::edges::postgres::target::{self, Found, Target};
 use crate::edges::postgres::{Client, Identifier, inspect};
 use crate::events::Kind;
+use crate::stages::consume::selection::Selection;
 
 /// What is to be looked at.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The schema; none for the search path.
-    pub schema: Option<Identifier>,
     /// The table.
     pub table: Identifier,
-    /// What it is to hold, where that was named.
-    pub kind: Option<Kind>,
     /// The group that stores into it.
     pub group: String,
-    /// The topic it stores from, where that was named.
-    pub topic: Option<String>,
+    /// What was named of all this.
+    pub named: Selection,
     /// Whether it must be there; others are passed over when they are not.
     pub is_required: bool,
+}
+
+impl Wanted {
+    /// The command that makes what is missing.
+    fn setup(&self) -> String {
+        self.named.setup_command(&self.table)
+    }
 }
 
 /// Looks at a table; its kind, where that is known.
 pub async fn look(sheet: &mut Sheet, client: &Client, wanted: &Wanted) -> Option<Kind> {
     let name = wanted.table.to_string();
     let rest = [Check::Rights, Check::Ledger];
-    let found = match target::find(client, wanted.schema.as_ref(), &wanted.table).await {
+    let found = match target::find(client, wanted.named.schema.as_ref(), &wanted.table).await {
         Ok(Some(found)) => found,
         Ok(None) if wanted.is_required => {
-            let text = format!("there is no table {name}: create it with `{}`", setup(wanted));
+            let text = format!("there is no table {name}: create it with `{}`", wanted.setup());
             sheet.failed(Check::Table, &name, text);
             sheet.skip(&rest, &name, Check::Table);
-            return wanted.kind;
+            return wanted.named.kind;
         }
-        Ok(None) => return wanted.kind,
+        Ok(None) => return wanted.named.kind,
         Err(error) => {
             sheet.failed(Check::Table, &name, format!("{error:#}"));
             sheet.skip(&rest, &name, Check::Table);
-            return wanted.kind;
+            return wanted.named.kind;
         }
     };
     let name = format!("{}.{}", found.schema, found.table);
@@ -65,26 +69,14 @@ pub async fn look(sheet: &mut Sheet, client: &Client, wanted: &Wanted) -> Option
     Some(kind)
 }
 
-/// The command that makes what is missing.
-fn setup(wanted: &Wanted) -> String {
-    let mut command = format!("orderctl db-setup --table-name {}", wanted.table);
-    if let Some(schema) = &wanted.schema {
-        command.push_str(&format!(" --schema {schema}"));
-    }
-    if let Some(kind) = wanted.kind.filter(|kind| *kind != Kind::default()) {
-        command.push_str(&format!(" --kind {}", kind.name()));
-    }
-    command
-}
-
 async fn kind(
     client: &Client,
     ledger: Option<&Ledger>,
     found: &Found,
     wanted: &Wanted,
 ) -> Option<Kind> {
-    if wanted.kind.is_some() {
-        return wanted.kind;
+    if wanted.named.kind.is_some() {
+        return wanted.named.kind;
     }
     let recorded = match ledger {
         Some(ledger) => ledger.kind_of(client, found).await.ok().flatten(),
@@ -139,7 +131,7 @@ async fn note_ledger(
         Ok(None) => {
             let text = format!(
                 "there is no ledger in this database, or the role may not use its schema: run `{}`",
-                setup(wanted)
+                wanted.setup()
             );
             sheet.failed(Check::Ledger, &name, text);
             return None;
@@ -168,7 +160,7 @@ async fn note_ledger(
             sheet.failed(Check::Ledger, &name, text);
         }
         (Ok(missing), Ok(version)) => {
-            note_version(sheet, &name, &ledger, version, &setup(wanted));
+            note_version(sheet, &name, &ledger, version, &wanted.setup());
             if !missing.redrive.is_empty() {
                 let lacks = missing.redrive.join(", ");
                 let text = format!(
@@ -226,7 +218,7 @@ async fn note_group(
 ) {
     let owner = Owner {
         group: wanted.group.clone(),
-        topic: wanted.topic.clone().unwrap_or_else(|| kind.default_topic().into()),
+        topic: wanted.named.topic_name.clone().unwrap_or_else(|| kind.default_topic().into()),
         worker: String::new(),
     };
     // What keeps the ledger from being read has been told already.
@@ -242,23 +234,6 @@ async fn note_group(
 mod tests {
     use super::super::finding::Status;
     use super::*;
-
-    #[test]
-    fn the_command_that_makes_a_table_names_what_was_named() {
-        let mut wanted = Wanted {
-            schema: None,
-            table: "orders".parse().unwrap(),
-            kind: None,
-            group: "g".into(),
-            topic: None,
-            is_required: true,
-        };
-        assert_eq!(setup(&wanted), "orderctl db-setup --table-name orders");
-        wanted.schema = Some("sales".parse().unwrap());
-        wanted.kind = Some(Kind::User);
-        let command = "orderctl db-setup --table-name orders --schema sales --kind user";
-        assert_eq!(setup(&wanted), command);
-    }
 
     #[test]
     fn an_older_ledger_fails_and_a_newer_one_is_warned_about() {

@@ -1,10 +1,12 @@
 //! `produce`: events from a source into a topic, every one acknowledged.
 
 mod inject;
+mod named;
 mod publish;
 mod report;
 mod rows;
 mod source;
+mod url;
 mod watch;
 
 use std::io::{self, BufWriter};
@@ -20,6 +22,7 @@ use crate::config::KafkaSettings;
 use crate::config::args::{parse_rate, parse_topic_name};
 use crate::config::duration;
 use crate::console::plural;
+use crate::edges::http::fetch::Fetcher;
 use crate::edges::kafka::client::probe;
 use crate::edges::kafka::producer::Producer;
 use crate::edges::kafka::topics;
@@ -28,9 +31,10 @@ use crate::events::Kind;
 use crate::events::fake::{Generator, IdStyle};
 use crate::log::Level;
 use inject::{Faulty, Injection};
+use named::Named;
 use publish::{Run, Sink};
 use report::{Manifest, ManifestFile, Report, Tally};
-use source::{Named, Reading, Source};
+use source::{Reading, Source};
 use watch::Watch;
 
 /// How many events are generated unless told otherwise.
@@ -48,7 +52,13 @@ Examples:
   orderctl produce --seed 7 --num 100000 --inject dup=2%,malformed=1% --manifest m.json
   orderctl produce --source orders.jsonl
   orderctl produce --source \"postgres:select * from orders where priority = 'high'\"
+  orderctl produce --kind user --source \"https://HOST/api/?results=5\" --interval 1m
   orderctl produce --num 5 --dry-run
+
+A URL gives users as the public random-user services do, or events of the kind as a
+JSON array or lines. It is fetched once, or with --interval once every interval until
+--num events are published, for ever without --num. While the service is away, busy or
+limits the rate, it is asked again later.
 
 Exit codes: 0 all acknowledged, 1 failed, 2 wrong usage, 3 some records of the source
 were not valid and not sent, 130 interrupted (what was queued has been sent).";
@@ -57,7 +67,7 @@ were not valid and not sent, 130 interrupted (what was queued has been sent).";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// How many events at most [default: 100 generated ones; all of a file or query]
+    /// How many events at most [default: 100 generated ones; all of any other source]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..))]
     num: Option<u64>,
@@ -70,7 +80,7 @@ pub struct Args {
     #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
     topic_name: Option<String>,
 
-    /// Time from one event to the next: 250ms, 2s, 1m
+    /// Time from one event to the next, or from one fetch of a URL to the next: 250ms, 2s, 1m
     #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "rate")]
     interval: Option<Duration>,
 
@@ -82,9 +92,13 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// fake, a file of JSON lines, - for standard input, or postgres:QUERY
+    /// fake, a file of JSON lines, - for standard input, a URL, or postgres:QUERY
     #[arg(long, value_name = "SOURCE", default_value = "fake", value_parser = Named::parse)]
     source: Named,
+
+    /// CA certificates to trust when --source is an https:// URL, beside the system's
+    #[arg(long, value_name = "FILE")]
+    source_ca: Option<PathBuf>,
 
     /// Publish what the source has even where it is no valid event
     #[arg(long)]
@@ -97,6 +111,10 @@ pub struct Args {
     /// Plant known faults among generated events: dup=1%,malformed=0.5%,late=2%
     #[arg(long, value_name = "FAULTS", value_parser = Injection::parse)]
     inject: Option<Injection>,
+
+    /// Give generated orders a payment with a test card, of which confirm declines some
+    #[arg(long)]
+    payments: bool,
 
     /// Write down what must come of the generated events
     #[arg(long, value_name = "FILE")]
@@ -126,6 +144,12 @@ impl Args {
         self.topic_name.as_deref().unwrap_or(self.kind.default_topic())
     }
 
+    /// The time from one event to the next; an interval between fetches is none.
+    fn pace(&self) -> Option<Duration> {
+        let interval = self.interval.filter(|_| !matches!(self.source, Named::Url(_)));
+        interval.or(self.rate)
+    }
+
     /// Refuses flags that do not go together in ways that clap cannot tell.
     fn check(&self) -> Result<(), Usage> {
         let generated = self.source == Named::Fake;
@@ -133,6 +157,7 @@ impl Args {
             (self.seed.is_some(), "--seed"),
             (self.inject.is_some(), "--inject"),
             (self.manifest.is_some(), "--manifest"),
+            (self.payments, "--payments"),
         ];
         if let Some((_, flag)) = for_generated.iter().find(|(given, _)| *given && !generated) {
             return Err(Usage(format!(
@@ -141,10 +166,17 @@ impl Args {
         }
         if self.raw && generated {
             return Err(Usage(
-                "--raw is for --source FILE, - or postgres:QUERY; generated events are valid, \
+                "--raw is for --source FILE, -, URL or postgres:QUERY; generated events are valid, \
                  unless --inject malformed=1%"
                     .into(),
             ));
+        }
+        if self.payments && self.kind != Kind::Order {
+            return Err(Usage("only orders are paid for; leave --payments out".into()));
+        }
+        let has_tls = matches!(&self.source, Named::Url(address) if address.has_tls());
+        if self.source_ca.is_some() && !has_tls {
+            return Err(Usage("--source-ca is for --source https://…; leave it out".into()));
         }
         let late = self.inject.is_some_and(|injection| !injection.late.is_none());
         if late && self.kind == Kind::MovieTicket {
@@ -172,7 +204,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     };
     let mut run = Run {
         sink,
-        pace: args.interval.or(args.rate),
+        pace: args.pace(),
         stop: &context.stop,
         tally: Tally::default(),
         watch: Watch::new(
@@ -231,7 +263,8 @@ fn open_source(args: &Args, context: &Context, seed: Option<u64>) -> anyhow::Res
         (Named::Fake, seed) => {
             let base_micros = args.seed.map_or_else(now_micros, |_| SEEDED_BASE_MICROS);
             let seed = seed.unwrap_or_default();
-            let generator = Generator::new(args.kind, seed, base_micros, args.id_style);
+            let generator = Generator::new(args.kind, seed, base_micros, args.id_style)
+                .with_payments(args.payments);
             let num = args.num.unwrap_or(NUM_GENERATED);
             let faulty = Faulty::new(generator, args.inject.unwrap_or_default(), num);
             Ok(Source::Generated(Box::new(faulty)))
@@ -240,6 +273,10 @@ fn open_source(args: &Args, context: &Context, seed: Option<u64>) -> anyhow::Res
         (Named::File(path), _) => source::open_lines(Some(path), reading),
         (Named::Postgres(query), _) => {
             source::open_query(context.postgres()?, query.clone(), reading)
+        }
+        (Named::Url(address), _) => {
+            let fetcher = Fetcher::new(address.clone(), args.source_ca.as_deref())?;
+            source::open_url(fetcher, args.interval, context.stop.clone(), reading)
         }
     }
 }

@@ -65,6 +65,10 @@ impl Run<'_> {
                     self.reject(&place, &reject);
                     continue;
                 }
+                Next::Note(note) => {
+                    self.watch.tell(note);
+                    continue;
+                }
                 Next::Nothing if !self.stop.requested() && self.attend() => continue,
                 Next::Nothing | Next::End => break,
             };

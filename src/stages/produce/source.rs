@@ -1,8 +1,9 @@
 //! Where events come from.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use anyhow::{Context as _, bail};
 
 use super::inject::Faulty;
 use super::rows;
+use super::url::{self, Fetched};
 use crate::config::PostgresSettings;
+use crate::edges::http::fetch::Fetcher;
 use crate::edges::postgres::runtime;
 use crate::edges::postgres::source::rows_as_json;
 use crate::error::Usage;
-use crate::events::{Kind, Reject};
+use crate::events::{Kind, Reject, card};
+use crate::stop::Stop;
 
 /// How many lines or rows are read ahead.
 const READ_AHEAD: usize = 1024;
@@ -22,50 +26,6 @@ const READ_AHEAD: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// What `--source` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
-    /// Generated events.
-    Fake,
-    /// Standard input, one JSON object a line.
-    Stdin,
-    /// A file, one JSON object a line.
-    File(PathBuf),
-    /// The rows of a query.
-    Postgres(String),
-}
-
-impl Named {
-    /// Reads `fake`, `-`, `postgres:QUERY` or a path.
-    ///
-    /// # Errors
-    /// When it is something that cannot be read from.
-    pub fn parse(text: &str) -> Result<Named, String> {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            return Err(
-                "reading from a URL is not supported yet; save it to a file, or pipe it in \
-                        with --source - (curl URL | orderctl produce --source -)"
-                    .into(),
-            );
-        }
-        match text.strip_prefix("postgres:") {
-            Some(query) if query.trim().trim_end_matches(';').is_empty() => {
-                Err("write a query after postgres: as in 'postgres:select * from orders'".into())
-            }
-            Some(query) if query.starts_with("//") => {
-                Err("write a query after postgres: and give the URI as --postgres-uri".into())
-            }
-            Some(query) => Ok(Named::Postgres(query.to_owned())),
-            None => match text {
-                "" => Err("name a file, or fake, -, postgres:QUERY".into()),
-                "fake" => Ok(Named::Fake),
-                "-" => Ok(Named::Stdin),
-                path => Ok(Named::File(path.into())),
-            },
-        }
-    }
-}
 
 /// One record on its way, its buffers used again and again.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +67,8 @@ pub enum Next {
     End,
     /// Nothing for now: ask again.
     Nothing,
+    /// Something to tell the user; then ask again.
+    Note(String),
 }
 
 /// An open source.
@@ -137,7 +99,14 @@ pub struct Input {
     raw: bool,
     left: u64,
     unit: &'static str,
-    items: Receiver<anyhow::Result<Item>>,
+    items: Receiver<anyhow::Result<Said>>,
+}
+
+/// What the thread says.
+enum Said {
+    Item(Item),
+    /// Something to tell the user.
+    Note(String),
 }
 
 struct Item {
@@ -152,12 +121,17 @@ impl Input {
             return Ok(Next::End);
         }
         let item = match self.items.recv_timeout(PATIENCE) {
-            Ok(item) => item?,
+            Ok(said) => match said? {
+                Said::Item(item) => item,
+                Said::Note(note) => return Ok(Next::Note(note)),
+            },
             Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
             Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
         };
-        self.left -= 1;
-        record.payload = item.payload;
+        record.payload = match card::clean(&item.payload) {
+            Cow::Borrowed(_) => item.payload,
+            Cow::Owned(cleaned) => cleaned,
+        };
         record.key.clear();
         record.has_key = true;
         match self.kind.parse(&record.payload) {
@@ -173,6 +147,7 @@ impl Input {
                 });
             }
         }
+        self.left -= 1;
         Ok(Next::Ready(Mark::Plain))
     }
 }
@@ -194,7 +169,7 @@ pub struct Reading {
     pub kind: Kind,
     /// Whether events that are not valid are sent too.
     pub raw: bool,
-    /// How many items are read at most.
+    /// How many events are given at most.
     pub num: u64,
 }
 
@@ -228,7 +203,7 @@ pub fn open_lines(path: Option<&Path>, reading: Reading) -> anyhow::Result<Sourc
 /// wants more.
 fn read_lines(
     mut input: impl BufRead,
-    items: &SyncSender<anyhow::Result<Item>>,
+    items: &SyncSender<anyhow::Result<Said>>,
 ) -> anyhow::Result<()> {
     for number in 1.. {
         let mut line = Vec::new();
@@ -243,7 +218,7 @@ fn read_lines(
             );
         }
         line.truncate(line.trim_ascii_end().len());
-        if !line.is_empty() && items.send(Ok(Item { number, payload: line })).is_err() {
+        if !line.is_empty() && items.send(Ok(Said::Item(Item { number, payload: line }))).is_err() {
             break;
         }
     }
@@ -270,20 +245,48 @@ fn read_query(
     settings: &PostgresSettings,
     query: &str,
     kind: Kind,
-    items: &SyncSender<anyhow::Result<Item>>,
+    items: &SyncSender<anyhow::Result<Said>>,
 ) -> anyhow::Result<()> {
     let mut number = 0;
     runtime()?.block_on(rows_as_json(settings, query, |row| {
         number += 1;
-        let item = rows::payload(kind, &row).map(|payload| Item { number, payload });
+        let item = rows::payload(kind, &row).map(|payload| Said::Item(Item { number, payload }));
         items.send(item.map_err(Into::into)).is_ok()
     }))
+}
+
+/// Starts fetching events: once, or once every interval.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn open_url(
+    fetcher: Fetcher,
+    interval: Option<Duration>,
+    stop: Stop,
+    reading: Reading,
+) -> anyhow::Result<Source> {
+    spawn("event", reading, move |items| {
+        let mut number = 0;
+        let mut emit = |fetched| {
+            let said = match fetched {
+                Fetched::Note(note) => Said::Note(note),
+                Fetched::Event(payload) => {
+                    number += 1;
+                    Said::Item(Item { number, payload })
+                }
+            };
+            items.send(Ok(said)).is_ok()
+        };
+        if let Err(error) = url::run(&fetcher, reading.kind, interval, &stop, &mut emit) {
+            let _ = items.send(Err(error));
+        }
+    })
 }
 
 fn spawn(
     unit: &'static str,
     reading: Reading,
-    read: impl FnOnce(&SyncSender<anyhow::Result<Item>>) + Send + 'static,
+    read: impl FnOnce(&SyncSender<anyhow::Result<Said>>) + Send + 'static,
 ) -> anyhow::Result<Source> {
     let (sender, items) = sync_channel(READ_AHEAD);
     std::thread::Builder::new()
@@ -346,6 +349,16 @@ mod tests {
     }
 
     #[test]
+    fn a_card_number_is_not_passed_on_valid_or_not() {
+        let card = r#""card_number":"4111111111111111""#;
+        let line = USER.replacen('{', &format!("{{{card},"), 1);
+        for (_, record) in all(source(&format!("{line}\n{{{card}\n"), true, 9)) {
+            let payload = String::from_utf8(record.payload).unwrap();
+            assert!(!payload.contains("411111"), "{payload}");
+        }
+    }
+
+    #[test]
     fn no_more_lines_are_taken_than_asked_for() {
         assert_eq!(all(source(&format!("{USER}\n").repeat(5), false, 3)).len(), 3);
     }
@@ -357,17 +370,5 @@ mod tests {
         assert_eq!(input.next(&mut Record::default()).unwrap(), Next::Nothing);
         drop(silent);
         assert_eq!(input.next(&mut Record::default()).unwrap(), Next::End);
-    }
-
-    #[test]
-    fn a_source_is_known_by_its_form() {
-        assert_eq!(Named::parse("fake"), Ok(Named::Fake));
-        assert_eq!(Named::parse("-"), Ok(Named::Stdin));
-        assert_eq!(Named::parse("./fake"), Ok(Named::File("./fake".into())));
-        assert_eq!(Named::parse("postgres:select 1"), Ok(Named::Postgres("select 1".into())));
-        for wrong in ["", "http://x", "https://x/y", "postgres:", "postgres: ;", "postgres://h/db"]
-        {
-            assert!(Named::parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -33,7 +33,8 @@ fn wrong_values_are_refused_with_the_way_to_write_them() {
         ("--interval 1s --rate 5", "cannot be used with"),
         ("--kind cart", "movie-ticket"),
         ("--topic-name a/b", "a topic's name"),
-        ("--source https://example.com/orders", "not supported yet"),
+        ("--source https://u:p@example.com/orders", "must not hold a login"),
+        ("--source https://", "is no URL"),
         ("--inject dup=1", "dup=1%"),
         ("--partitions 3", "--create-topic"),
         ("--create-topic --partitions 0", "1.."),
@@ -47,12 +48,23 @@ fn wrong_values_are_refused_with_the_way_to_write_them() {
 }
 
 #[test]
+fn an_interval_paces_events_but_for_a_url_fetches() {
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(parse("--interval 1s").unwrap().pace(), second);
+    assert_eq!(parse("--source http://h/ --interval 1s").unwrap().pace(), None);
+    assert_eq!(parse("--source http://h/ --rate 1").unwrap().pace(), second);
+}
+
+#[test]
 fn flags_that_do_not_go_together_are_refused() {
     for (line, word) in [
         ("--source f.jsonl --seed 1", "--seed"),
         ("--source - --inject dup=1%", "--inject"),
         ("--source f.jsonl --manifest m.json", "--manifest"),
         ("--raw", "--raw"),
+        ("--source http://h/ --source-ca ca.pem", "--source-ca"),
+        ("--source-ca ca.pem", "--source-ca"),
+        ("--source https://h/ --seed 1", "--seed"),
         ("--kind movie-ticket --inject late=1%", "late"),
     ] {
         let refusal = parse(line).unwrap().check().expect_err(line).to_string();

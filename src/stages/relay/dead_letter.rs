@@ -20,7 +20,11 @@ pub fn push(
     raw: &Raw<'_>,
     reject: &Reject,
 ) {
-    outgoing.push(to, raw.key, raw.payload.unwrap_or_default(), headers(stage, from, raw, reject));
+    let headers = headers(stage, from, raw, reject);
+    match raw.payload {
+        Some(payload) => outgoing.push(to, raw.key, payload, headers),
+        None => outgoing.push_tombstone(to, raw.key, headers),
+    }
 }
 
 fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {

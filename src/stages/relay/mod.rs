@@ -1,28 +1,43 @@
 //! What the stages from Kafka to Kafka share: arguments, wiring and summary.
 
 pub mod dead_letter;
+mod instance;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::config::{KafkaSettings, duration};
-use crate::console::Console;
+use crate::console::{Console, plural};
 use crate::edges::kafka::client;
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
-use crate::engine::relay::{self, Options, Parts, Progress, Step, Totals};
+use crate::edges::kafka::topics::Topics;
+use crate::engine::metrics::Relaying;
+use crate::engine::record::Raw;
+use crate::engine::relay::{self, Options, Parts, Progress, Readied, Step, Totals};
 use crate::engine::run::Ending;
-use crate::error::Outcome;
+use crate::error::{Outcome, Usage};
+use crate::log::Level;
+
+pub use crate::edges::kafka::topics::Shape;
+use instance::Instance;
 
 /// How long a broker may take to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes published in one transaction.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest time between two commits.
+const INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// How many new topics are named.
+const NAMES_SHOWN: usize = 5;
 
 /// Arguments that every stage has.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,12 +48,12 @@ pub struct Args {
     pub group: Option<String>,
 
     /// Name of this worker among those of its group, to be the same after a
-    /// restart; it is part of the transactional id [default: host and process]
-    #[arg(long, value_name = "NAME")]
+    /// restart; it is part of the transactional id [default: host and a number]
+    #[arg(long, env = "ORDERCTL_INSTANCE", value_name = "NAME", value_parser = instance::parse)]
     pub instance: Option<String>,
 
     /// Commit this often while records come
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "100ms")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval, default_value = "100ms")]
     pub commit_interval: Duration,
 
     /// Most records in one transaction
@@ -59,6 +74,40 @@ pub struct Args {
     pub idle_exit: Option<Duration>,
 }
 
+impl Args {
+    /// The dead-letter topic of this topic.
+    fn dead_letters(&self, from: &str) -> anyhow::Result<String> {
+        let letters = self.dead_letter_topic.clone();
+        let letters = letters.unwrap_or_else(|| dead_letter::default_topic(from));
+        if letters == from {
+            let why = "dead letters cannot go to the topic that is read: name another with \
+                       --dead-letter-topic";
+            return Err(Usage(why.into()).into());
+        }
+        Ok(letters)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            records_max: u64::from(self.batch_records),
+            bytes_max: BATCH_BYTES_MAX,
+            age_max: self.commit_interval,
+            until_end: self.until_end,
+            idle_exit: self.idle_exit,
+        }
+    }
+}
+
+/// A transaction that stays open for longer than `transaction.timeout.ms` is
+/// given up by the cluster.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text)?;
+    match interval <= INTERVAL_MAX {
+        true => Ok(interval),
+        false => Err(format!("at most {} s", INTERVAL_MAX.as_secs())),
+    }
+}
+
 /// One stage: where it reads, and what it makes of a record.
 pub struct Stage<'s> {
     /// The verb.
@@ -67,12 +116,32 @@ pub struct Stage<'s> {
     pub from: &'s str,
     /// Makes records of one record.
     pub step: Step<'s>,
-    /// Makes sure that a topic is there that is published to for the first time.
-    pub prepare_topic: &'s mut dyn FnMut(&str) -> anyhow::Result<()>,
+    /// How topics are made that are published to and not there, dead letters'
+    /// included.
+    pub shape: Shape,
+    /// Called before topics are created, with those that are there and those to
+    /// be created, of which it may take some away.
+    pub admit: Option<Admit<'s>>,
+    /// A dead letter's payload, where that must not be the record's own bytes;
+    /// none from the function for the own ones.
+    pub clean: Option<Clean<'s>>,
+}
+
+/// See [`Stage::admit`].
+pub type Admit<'s> = &'s mut dyn FnMut(&BTreeSet<String>, &mut BTreeSet<String>);
+
+/// See [`Stage::clean`].
+pub type Clean<'s> = &'s dyn Fn(&[u8]) -> Option<Vec<u8>>;
+
+impl<'s> Stage<'s> {
+    /// A stage that creates topics as the cluster's defaults say.
+    pub fn new(name: &'static str, from: &'s str, step: Step<'s>) -> Stage<'s> {
+        Stage { name, from, step, shape: Shape::default(), admit: None, clean: None }
+    }
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Summary {
     /// The topic read.
     pub topic: String,
@@ -84,6 +153,8 @@ pub struct Summary {
     pub published: u64,
     /// Records that are in the dead-letter topic now.
     pub rejected: u64,
+    /// What the stage counts by names of its own.
+    pub counts: BTreeMap<&'static str, u64>,
     /// Transactions.
     pub commits: u64,
     /// Transactions that came to nothing and were done again.
@@ -105,14 +176,39 @@ impl Summary {
     }
 }
 
+impl Summary {
+    fn new(topic: &str, group: &str) -> Summary {
+        Summary { topic: topic.to_owned(), group: group.to_owned(), ..Summary::default() }
+    }
+
+    fn take(&mut self, totals: Totals) {
+        let Totals { read, published, rejected, commits, aborts, counts } = totals;
+        (self.read, self.published, self.rejected) = (read, published, rejected);
+        (self.commits, self.aborts, self.counts) = (commits, aborts, counts);
+    }
+
+    fn ended(self, started: Instant, interrupted: bool) -> Summary {
+        Summary { seconds: started.elapsed().as_secs_f64(), interrupted, ..self }
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "read       {}", self.read)?;
-        writeln!(f, "published  {}", self.published)?;
-        writeln!(f, "rejected   {}", self.rejected)?;
+        let own = self.counts.iter().map(|(name, number)| (*name, number));
+        let rows =
+            [("read", &self.read), ("published", &self.published), ("rejected", &self.rejected)];
+        let rows: Vec<(&str, &u64)> = rows.into_iter().chain(own).collect();
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, number) in rows {
+            writeln!(f, "{name:width$}  {number}")?;
+        }
         let rate = self.read as f64 / self.seconds.max(0.001);
         let Summary { commits, aborts, seconds, .. } = self;
-        write!(f, "{commits} transactions, {aborts} done again, in {seconds:.1} s, {rate:.0}/s")
+        write!(f, "{} in {seconds:.1} s, {rate:.0}/s", plural(*commits, "transaction"))?;
+        match aborts {
+            0 => Ok(()),
+            _ => write!(f, "; {} done again", plural(*aborts, "other")),
+        }
     }
 }
 
@@ -123,48 +219,88 @@ impl fmt::Display for Summary {
 /// that no wait will cure happens later.
 pub fn run(stage: Stage<'_>, args: &Args, context: &Context) -> anyhow::Result<Summary> {
     let started = Instant::now();
+    let Stage { name, from, step, shape, mut admit, clean } = stage;
+    let letters = args.dead_letters(from)?;
+    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{name}"));
+    let mut summary = Summary::new(from, &group);
     let settings = context.kafka()?;
-    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{}", stage.name));
-    let consumer = join(&settings, &group, stage.from, context)?;
-    let letters = args.dead_letter_topic.clone();
-    let letters = letters.unwrap_or_else(|| dead_letter::default_topic(stage.from));
-    let instance = args.instance.clone().unwrap_or_else(worker_name);
-    context.console.note(format!("{}: reading {} as group {group}", stage.name, stage.from));
-    let mut display = Display { console: &context.console, line: context.console.live_line() };
+    let consumer = match join(&settings, &group, from, context) {
+        Err(_) if context.stop.requested() => return Ok(summary.ended(started, true)),
+        joined => joined?,
+    };
+    let instance = Instance::find(args.instance.as_deref(), &format!("{group}-{name}"))?;
+    announce(name, from, &group, &instance, context);
+    let topics = Topics::new(&settings, &context.console, &context.stop)?;
+    let display = Display::new(name, &context.console);
     let (totals, ending) = relay::run(
         Parts {
             consumer,
             settings,
-            transactional_id: format!("{group}-{}-{instance}", stage.name),
+            transactional_id: instance.transactional_id.clone(),
             console: context.console.clone(),
             stop: context.stop.clone(),
-            step: stage.step,
+            metrics: Arc::clone(&context.metrics),
+            step,
             reject: &mut |raw, reject, outgoing| {
-                dead_letter::push(outgoing, &letters, stage.name, stage.from, raw, reject);
+                let cleaned =
+                    raw.payload.and_then(|payload| clean.and_then(|clean| clean(payload)));
+                let payload = cleaned.as_deref().or(raw.payload);
+                let raw = Raw { payload, ..*raw };
+                dead_letter::push(outgoing, &letters, name, from, &raw, reject);
             },
-            prepare_topic: stage.prepare_topic,
+            prepare: &mut |wanted| prepare(wanted, &topics, shape, &mut admit, &display),
             progress: &mut |progress| display.show(progress),
         },
-        Options {
-            records_max: u64::from(args.batch_records),
-            bytes_max: BATCH_BYTES_MAX,
-            age_max: args.commit_interval,
-            until_end: args.until_end,
-            idle_exit: args.idle_exit,
-        },
+        args.options(),
     )?;
     display.line.finish_and_clear();
-    Ok(Summary {
-        topic: stage.from.to_owned(),
-        group,
-        read: totals.read,
-        published: totals.published,
-        rejected: totals.rejected,
-        commits: totals.commits,
-        aborts: totals.aborts,
-        seconds: started.elapsed().as_secs_f64(),
-        interrupted: ending == Ending::Stopped,
-    })
+    summary.take(totals);
+    Ok(summary.ended(started, ending == Ending::Stopped))
+}
+
+/// Says what is processed, and begins to show its figures.
+fn announce(name: &'static str, from: &str, group: &str, instance: &Instance, context: &Context) {
+    let fields = json!({
+        "stage": name,
+        "topic": from,
+        "group": group,
+        "transactional_id": instance.transactional_id,
+    });
+    let text = format!("{name}: reading {from} as group {group}");
+    context.console.event(Level::Info, text, &fields);
+    context.metrics.begin_relaying(Relaying::new(name, from, group));
+}
+
+/// Makes sure that topics are there.
+fn prepare(
+    wanted: &BTreeSet<String>,
+    topics: &Topics,
+    shape: Shape,
+    admit: &mut Option<Admit<'_>>,
+    display: &Display<'_>,
+) -> anyhow::Result<Readied> {
+    let existing = match topics.names() {
+        Ok(existing) => existing,
+        Err(why) => return Ok(Readied::NotYet(why)),
+    };
+    let mut missing: BTreeSet<String> = wanted.difference(&existing).cloned().collect();
+    if let Some(admit) = admit {
+        display.line.suspend(|| admit(&existing, &mut missing));
+    }
+    let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(Readied::Yes);
+    }
+    let readied = topics.create(&missing, shape)?;
+    if readied == Readied::Yes {
+        let shown = missing.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = match missing.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {}", plural(more as u64, "other")),
+        };
+        display.say(Level::Info, &format!("created {shown}{more}"), &json!({ "topics": missing }));
+    }
+    Ok(readied)
 }
 
 fn join(
@@ -174,8 +310,13 @@ fn join(
     context: &Context,
 ) -> anyhow::Result<Consumer> {
     client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-    let config = client::client_config_over(&DEFAULTS, settings);
-    let consumer = Joining::new(config, group, &context.console, false)?.on(from);
+    let mut config = client::client_config_over(&DEFAULTS, settings);
+    // What was aborted is not to be processed; and partitions come and go as a
+    // whole here.
+    config.set("isolation.level", "read_committed");
+    config.set("partition.assignment.strategy", "range,roundrobin");
+    let wants_ends = context.is_watched || context.console.shows_progress();
+    let consumer = Joining::new(config, group, &context.console, wants_ends)?.on(from);
     consumer.partition_count(KAFKA_TIMEOUT)?.ok_or_else(|| {
         anyhow!(
             "there is no topic {from}: publish to it with `orderctl produce --topic-name {from} \
@@ -185,33 +326,41 @@ fn join(
     Ok(consumer)
 }
 
-/// Host and process: two workers never have the same.
-fn worker_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}", host.trim(), std::process::id())
-}
-
 /// The live line on a terminal, and notes about what is away.
 struct Display<'c> {
+    name: &'static str,
     console: &'c Console,
     line: ProgressBar,
 }
 
-impl Display<'_> {
-    fn show(&mut self, progress: Progress<'_>) {
+impl<'c> Display<'c> {
+    fn new(name: &'static str, console: &'c Console) -> Display<'c> {
+        Display { name, console, line: console.live_line() }
+    }
+
+    fn show(&self, progress: Progress<'_>) {
         match progress {
-            Progress::Totals(totals) => self.show_totals(totals),
-            Progress::Waiting(why) => {
-                self.line.suspend(|| self.console.note(format!("waiting: {why}")));
+            Progress::Totals(totals, lag) => self.show_totals(totals, lag),
+            Progress::Assigned(partitions) => {
+                let fields = json!({ "partitions": partitions });
+                let text = format!("{} assigned", plural(partitions.len() as u64, "partition"));
+                self.say(Level::Debug, &text, &fields);
             }
-            Progress::Resumed => self.line.suspend(|| self.console.note("back again")),
+            Progress::Waiting(why) => {
+                self.say(Level::Info, &format!("waiting: {why}"), &Value::Null);
+            }
+            Progress::Resumed => self.say(Level::Info, "back again", &Value::Null),
         }
     }
 
-    fn show_totals(&mut self, totals: &Totals) {
+    fn say(&self, level: Level, text: &str, fields: &Value) {
+        self.line.suspend(|| self.console.event(level, text, fields));
+    }
+
+    fn show_totals(&self, totals: &Totals, lag: u64) {
         self.line.set_message(format!(
-            "read {}, published {}, rejected {}, transactions {}",
-            totals.read, totals.published, totals.rejected, totals.commits
+            "{}: read {}, lag {lag}, published {}, rejected {}, transactions {}",
+            self.name, totals.read, totals.published, totals.rejected, totals.commits
         ));
     }
 }

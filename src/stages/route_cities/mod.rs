@@ -1,21 +1,23 @@
 //! `route-cities`: each order to the topic of its city, exactly once.
 
 pub mod city;
+#[cfg(test)]
+mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::relay::{self, Stage};
+use super::relay::{self, Shape, Stage};
 use crate::cli::Context;
-use crate::config::KafkaSettings;
 use crate::config::args::parse_topic_name;
-use crate::edges::kafka::topics::{self, Wanted};
-use crate::edges::kafka::{client, client::Cluster};
+use crate::console::Console;
 use crate::engine::record::Raw;
 use crate::engine::relay::Outgoing;
-use crate::error::Outcome;
+use crate::error::{Outcome, Usage};
 use crate::events::{Event, Kind, Reject};
 
+/// What orders are counted by that go to the shared topic.
+const OVERFLOWED: &str = "overflowed";
 /// The header that the city's name travels in, as the order has it.
 pub const CITY_HEADER: &str = "city";
 
@@ -63,27 +65,27 @@ pub struct Args {
 /// # Errors
 /// As [`relay::run`], and when a city's topic cannot be created.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    let settings = context.kafka()?;
-    let limit = Duration::from_secs(20);
-    let cluster = client::probe(&settings, &context.console, &context.stop, limit)?;
-    let mut routes = Routes::new(args, &cluster);
-    let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| routes.step(raw, outgoing);
-    let mut prepare = |topic: &str| create(topic, args, &settings, context);
+    if args.from.starts_with(&args.prefix) {
+        let why = format!(
+            "a city could have the topic {} that is read: choose another --prefix",
+            args.from
+        );
+        return Err(Usage(why).into());
+    }
+    let routes = RefCell::new(Routes::new(&args.prefix, args.max_topics));
+    let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| routes.borrow_mut().step(raw, outgoing);
+    let mut admit = |existing: &BTreeSet<String>, missing: &mut BTreeSet<String>| {
+        routes.borrow_mut().admit(existing, missing, &context.console);
+    };
     let stage = Stage {
-        name: "route-cities",
-        from: &args.from,
-        step: &mut step,
-        prepare_topic: &mut prepare,
+        shape: Shape {
+            partitions: Some(args.partitions),
+            replication_factor: args.replication_factor,
+        },
+        admit: Some(&mut admit),
+        ..Stage::new("route-cities", &args.from, &mut step)
     };
     let summary = relay::run(stage, &args.relay, context)?;
-    if routes.overflowed > 0 {
-        context.console.note(format!(
-            "{} orders went to {}: {} cities have a topic of their own, which is --max-topics",
-            routes.overflowed,
-            city::overflow_topic(&args.prefix),
-            args.max_topics
-        ));
-    }
     context.console.result(&summary)?;
     Ok(summary.outcome())
 }
@@ -92,18 +94,27 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 struct Routes<'a> {
     prefix: &'a str,
     topics_max: usize,
+    overflow: String,
+    /// Topics of cities that are there, or are wanted.
     own: BTreeSet<String>,
-    overflowed: u64,
+    /// Whether the cluster was asked which are there.
+    is_known: bool,
+    is_overflowing: bool,
+    /// Whether that was said.
+    is_said: bool,
 }
 
 impl<'a> Routes<'a> {
-    fn new(args: &'a Args, cluster: &Cluster) -> Routes<'a> {
-        let topics = cluster.topics.iter().map(|(name, _)| name.clone());
-        let own = topics
-            .filter(|name| name.starts_with(&args.prefix))
-            .filter(|name| *name != city::overflow_topic(&args.prefix))
-            .collect();
-        Routes { prefix: &args.prefix, topics_max: args.max_topics as usize, own, overflowed: 0 }
+    fn new(prefix: &'a str, topics_max: u32) -> Routes<'a> {
+        Routes {
+            prefix,
+            topics_max: topics_max as usize,
+            overflow: city::overflow_topic(prefix),
+            own: BTreeSet::new(),
+            is_known: false,
+            is_overflowing: false,
+            is_said: false,
+        }
     }
 
     fn step(&mut self, raw: &Raw<'_>, outgoing: &mut Outgoing) -> Result<(), Reject> {
@@ -113,6 +124,9 @@ impl<'a> Routes<'a> {
         };
         let city = order.city();
         let topic = self.topic(city);
+        if topic == self.overflow {
+            outgoing.count(OVERFLOWED);
+        }
         let headers = vec![(CITY_HEADER.to_owned(), city.as_bytes().to_vec())];
         outgoing.push(&topic, Some(order.id().as_bytes()), payload, headers);
         Ok(())
@@ -123,25 +137,40 @@ impl<'a> Routes<'a> {
         if self.own.contains(&topic) {
             return topic;
         }
-        if self.own.len() < self.topics_max {
-            self.own.insert(topic.clone());
-            return topic;
+        if self.is_known && self.own.len() >= self.topics_max {
+            self.is_overflowing = true;
+            return self.overflow.clone();
         }
-        self.overflowed += 1;
-        city::overflow_topic(self.prefix)
+        self.own.insert(topic.clone());
+        topic
     }
-}
 
-fn create(
-    topic: &str,
-    args: &Args,
-    settings: &KafkaSettings,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let wanted = Wanted {
-        name: topic,
-        partitions: Some(args.partitions),
-        replication_factor: args.replication_factor,
-    };
-    topics::create(settings, &wanted, &context.console, &context.stop)
+    /// Takes in which topics are there, and lets as many be created as are
+    /// allowed; the other cities share one.
+    fn admit(
+        &mut self,
+        existing: &BTreeSet<String>,
+        missing: &mut BTreeSet<String>,
+        console: &Console,
+    ) {
+        let (prefix, overflow) = (self.prefix, &self.overflow);
+        let is_citys = |topic: &String| topic.starts_with(prefix) && topic != overflow;
+        self.own = existing.iter().filter(|topic| is_citys(topic)).cloned().collect();
+        self.is_known = true;
+        let mut room = self.topics_max.saturating_sub(self.own.len());
+        missing.retain(|topic| {
+            let is_admitted = !is_citys(topic) || room > 0;
+            room -= usize::from(is_admitted && is_citys(topic));
+            self.is_overflowing |= !is_admitted;
+            is_admitted
+        });
+        self.own.extend(missing.iter().filter(|topic| is_citys(topic)).cloned());
+        if self.is_overflowing && !std::mem::replace(&mut self.is_said, true) {
+            console.warn(format_args!(
+                "{} cities have a topic of their own, which is --max-topics: the orders of all \
+                 others go to {overflow}",
+                self.own.len()
+            ));
+        }
+    }
 }

@@ -52,21 +52,20 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::config::args::parse_topic_name;
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::kafka::range::{self, Span};
 use crate::edges::kafka::{client, topics};
-use crate::edges::postgres::{Identifier, key::KeyForm, runtime};
+use crate::edges::postgres::{key::KeyForm, runtime};
 use crate::engine::checkpoint::Log;
 use crate::error::Outcome;
-use crate::events::Kind;
 use crate::stages::consume::selection::{Selection, ask_kafka, find_topic, refuse_own_properties};
 use crate::stop::Stop;
 use compare::Rules;
 use findings::{Counts, Findings};
 use manifest::Manifest;
 use records::Records;
-use report::{Partition, Report};
+use report::Partition;
+pub use report::Report;
 use snapshot::Snapshot;
 use spill::BUCKETS;
 
@@ -77,6 +76,9 @@ const RECORDS_A_STEP: u64 = 1024;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("group", |group| {
+    group.help("Consumer group whose work is looked at [default: orderctl-TABLE]")
+}))]
 #[command(after_help = "\
 Examples:
   orderctl verify --table orders                      while workers run, too
@@ -89,33 +91,17 @@ letter, and every row and dead letter must have its record.
 Exit codes: 0 nothing missing, duplicated or extra, 1 something is, or it could
 not be found out, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
-    /// Table to look at [default: orders, movie_ticket or users, by the kind]
-    #[arg(long, visible_alias = "table-name", value_name = "TABLE")]
-    table: Option<Identifier>,
-
-    /// Schema of the table [default: the search path]
-    #[arg(long, value_name = "SCHEMA")]
-    schema: Option<Identifier>,
-
-    /// Kind of the events [default: what db-setup recorded for the table]
-    #[arg(long, value_enum)]
-    kind: Option<Kind>,
-
-    /// Topic to read [default: product_orders, movie_app or users_info, by the kind]
-    #[arg(long, value_name = "TOPIC", value_parser = parse_topic_name)]
-    topic_name: Option<String>,
-
-    /// Consumer group whose work is looked at [default: orderctl-TABLE]
-    #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
+    /// Which table, topic and group are meant.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// Also check what `produce --manifest FILE` promised
     #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
+    pub manifest: Option<PathBuf>,
 
     /// How many ids or offsets to name of what is missing, duplicated and extra, each
     #[arg(long, value_name = "N", default_value_t = 20)]
-    show: u32,
+    pub show: u32,
 }
 
 /// Compares the topic with the table and the dead letters.
@@ -135,24 +121,21 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     }
 }
 
-/// The report; none when a stop was requested.
-fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
+/// As [`run()`], with the report as the result, whatever it says; none when a
+/// stop was requested.
+///
+/// # Errors
+/// When Kafka or the database cannot be read.
+pub fn verify(args: &Args, context: &Context) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
     let manifest = args.manifest.as_deref().map(Manifest::read).transpose()?;
     let kafka = context.kafka()?;
     refuse_own_properties(&kafka)?;
     let postgres = context.postgres()?;
-    let selection = Selection {
-        table: args.table.as_ref(),
-        schema: args.schema.as_ref(),
-        kind: args.kind,
-        topic_name: args.topic_name.as_deref(),
-        group: args.group.as_deref(),
-    };
     // First, so that it connects while the database is read.
     let config = client::client_config_over(&DEFAULTS, &kafka);
-    let joining = Joining::new(config, &selection.group()?, &context.console, false)?;
-    let reading = snapshot::take(&selection, &postgres, manifest.as_ref(), &context.console);
+    let joining = Joining::new(config, &args.selection.group()?, &context.console, false)?;
+    let reading = snapshot::take(&args.selection, &postgres, manifest.as_ref(), &context.console);
     let snapshot = runtime()?.block_on(async {
         tokio::select! {
             snapshot = reading => snapshot.map(Some),

@@ -44,7 +44,7 @@ pub struct Snapshot {
 /// When the database cannot be read, or the group has stored nothing of the topic
 /// yet, with the cure.
 pub async fn take(
-    selection: &Selection<'_>,
+    selection: &Selection,
     postgres: &PostgresSettings,
     manifest: Option<&Manifest>,
     console: &Console,

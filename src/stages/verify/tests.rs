@@ -38,6 +38,7 @@ fn target() -> Target {
         column_count: 1,
         unique_key: true,
         server_may_refuse: false,
+        has_seating: false,
         left_out: Vec::new(),
     }
 }

@@ -177,6 +177,15 @@ fn a_wrong_login_names_what_to_check() {
 }
 
 #[test]
+fn a_failure_is_found_behind_all_that_librdkafka_logs() {
+    let message = refusal(&with(login(), &["sasl.password=hunter2", "debug=all"]));
+    assert_says(&message, &["refuses the SASL login"]);
+    let stranger = Stranger::new(false);
+    let ca = format!("ssl.ca.location={}", stranger.file("ca.pem").display());
+    assert_says(&refusal(&with(mutual_tls(), &[&ca, "debug=all"])), &["not signed by"]);
+}
+
+#[test]
 fn a_key_of_another_certificate_is_found_before_connecting() {
     let stranger = Stranger::new(false);
     let key = format!("ssl.key.location={}", stranger.file("service.key").display());

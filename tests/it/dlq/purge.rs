@@ -48,6 +48,33 @@ fn where_nobody_can_be_asked_it_says_how_many_and_wants_yes() {
 }
 
 #[test]
+fn on_a_terminal_it_asks_and_only_yes_purges() {
+    let sandbox = rejected("purge_asks", 2);
+    let asked = || {
+        let mut terminal = dlq(&sandbox, "purge", ["--all", "--open"]).on_terminal();
+        terminal.wait_for("purge 2 dead letters? [y/N] ");
+        terminal
+    };
+    for no in ["n\r", "\r"] {
+        let mut terminal = asked();
+        terminal.press(no);
+        let (code, screen) = terminal.finish();
+        assert_eq!(code, Some(0), "{screen}");
+        assert!(screen.contains("nothing was purged"), "{screen}");
+    }
+    let terminal = asked();
+    terminal.signal("INT");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(130), "{screen}");
+    assert_eq!(states(&sandbox), "open 2");
+    let mut terminal = asked();
+    terminal.press("y\r");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(0), "{screen}");
+    assert_eq!(states(&sandbox), "purged 2");
+}
+
+#[test]
 fn a_letter_in_the_middle_of_a_redrive_is_not_purged() {
     let sandbox = rejected("purge_middle", 1);
     sql(&format!(

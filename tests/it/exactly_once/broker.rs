@@ -13,13 +13,15 @@ use crate::support::shared_stack::{QUIET, bring_up};
 use crate::support::{Kafka, Run, Sandbox, eventually};
 
 /// A broker of the test's own, gone with it.
-struct Broker {
+pub struct Broker {
     folder: TempDir,
-    kafka: Kafka,
+    /// Its plaintext listener.
+    pub kafka: Kafka,
 }
 
 impl Broker {
-    fn up() -> Broker {
+    /// With a stack around it.
+    pub fn up() -> Broker {
         let folder = tempfile::tempdir().expect("a folder");
         let stack = bring_up(folder.path()).expect("a stack of its own");
         Broker { folder, kafka: Kafka { address: stack.kafka_plaintext } }
@@ -29,19 +31,21 @@ impl Broker {
         self.folder.path()
     }
 
-    fn end(&self, signal: Signal) {
+    /// Ends it with a signal and waits for its end.
+    pub fn end(&self, signal: Signal) {
         let pid_file = self.dir().join("run/kafka.pid");
         let ended = end_daemon(&pid_file, signal, LIMIT, &Stop::manual());
         assert!(ended.expect("the broker's end"), "it ran");
         assert!(TcpStream::connect(self.kafka.address).is_err(), "nobody listens");
     }
 
-    fn start(&self) {
+    /// Starts it again.
+    pub fn start(&self) {
         bring_up(self.dir()).expect("the broker again");
     }
 
     /// Lets a run use this broker, with the shared stack's database.
-    fn used_by(&self, run: Run) -> Run {
+    pub fn used_by(&self, run: Run) -> Run {
         run.env("ORDERCTL_BOOTSTRAP_SERVER", self.kafka.address.to_string())
             .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext")
     }

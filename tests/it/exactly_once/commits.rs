@@ -2,12 +2,10 @@
 
 use std::time::Instant;
 
-use super::cuts::{behind, end, make_commits_wait, waiting};
+use super::cuts::{behind, end, hold_commit, let_commit_end, make_commits_wait};
 use super::workers::backends_mid_copy;
 use super::{LIMIT, assert_each_once, at_least, note_pause, sandbox, worker};
-use crate::support::{
-    Proxy, Sandbox, Session, eventually, order_with, orders, sql, sql_value, stack,
-};
+use crate::support::{Proxy, Sandbox, Session, eventually, order_with, orders, sql_value, stack};
 
 /// Bytes of the longest text in a [`long_order`].
 const LONG: usize = 300_000;
@@ -68,28 +66,14 @@ fn a_worker_killed_between_its_commit_and_the_answer_is_followed_by_one_that_see
     let sandbox = sandbox("between", 1);
     make_commits_wait(&sandbox);
     let holder = Session::open();
-    let lock = format!("(hashtext('{}'))", sandbox.schema);
     let mut worker = worker(&sandbox).spawn();
     for (round, is_done) in [(1, true), (2, false), (3, true), (4, false)] {
-        holder.run(&format!("select pg_advisory_lock{lock}"));
-        sandbox.publish(&orders(&format!("r{round}-"), 100));
-        eventually("the COMMIT waits", LIMIT, || waiting(&sandbox, "advisory") == "1");
+        hold_commit(&holder, &sandbox, &orders(&format!("r{round}-"), 100));
         assert_eq!(sandbox.count("orders"), 100 * (round - 1), "not committed");
         assert_eq!(worker.kill().code, None);
         let killed = Instant::now();
         worker = super::worker(&sandbox).spawn();
-        eventually("the next claim waits for it", LIMIT, || {
-            waiting(&sandbox, "transactionid") == "1"
-        });
-        if !is_done {
-            let ended = sql(&format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity
-                 where application_name = '{}' and wait_event = 'advisory'",
-                sandbox.application()
-            ));
-            assert_eq!(ended.len(), 1);
-        }
-        holder.run(&format!("select pg_advisory_unlock{lock}"));
+        let_commit_end(&holder, &sandbox, is_done);
         at_least(&sandbox, 100 * round, &mut worker);
         note_pause("worker killed between COMMIT and its answer", killed);
         assert_each_once(&sandbox, 100 * round);

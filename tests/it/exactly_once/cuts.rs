@@ -101,6 +101,29 @@ pub(super) fn waiting(sandbox: &Sandbox, kind: &str) -> String {
     ))
 }
 
+/// Publishes orders and holds the COMMIT that stores them.
+pub(super) fn hold_commit(holder: &Session, sandbox: &Sandbox, orders: &[serde_json::Value]) {
+    holder.run(&format!("select pg_advisory_lock(hashtext('{}'))", sandbox.schema));
+    sandbox.publish(orders);
+    eventually("the COMMIT waits", LIMIT, || waiting(sandbox, "advisory") == "1");
+}
+
+/// Waits until whoever comes next waits for the COMMIT that is held, and has that
+/// one done, or ends its backend.
+pub(super) fn let_commit_end(holder: &Session, sandbox: &Sandbox, is_done: bool) {
+    let is_awaited = || waiting(sandbox, "transactionid") == "1";
+    eventually("the next try or claim waits for it", LIMIT, is_awaited);
+    if !is_done {
+        let ended = sql(&format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where application_name = '{}' and wait_event = 'advisory'",
+            sandbox.application()
+        ));
+        assert_eq!(ended.len(), 1);
+    }
+    holder.run(&format!("select pg_advisory_unlock(hashtext('{}'))", sandbox.schema));
+}
+
 #[test]
 fn a_commit_whose_answer_is_lost_is_found_out_to_be_done_or_not() {
     let sandbox = sandbox("in_doubt", 1);
@@ -108,24 +131,10 @@ fn a_commit_whose_answer_is_lost_is_found_out_to_be_done_or_not() {
     let proxy = Proxy::to(stack().postgres);
     let worker = behind(&proxy, &sandbox).spawn();
     let holder = Session::open();
-    let lock = format!("(hashtext('{}'))", sandbox.schema);
     for (round, is_done) in [(1, true), (2, false), (3, true), (4, false)] {
-        holder.run(&format!("select pg_advisory_lock{lock}"));
-        sandbox.publish(&orders(&format!("r{round}-"), 100));
-        eventually("the COMMIT waits", LIMIT, || waiting(&sandbox, "advisory") == "1");
+        hold_commit(&holder, &sandbox, &orders(&format!("r{round}-"), 100));
         proxy.cut();
-        eventually("the next try waits for it", LIMIT, || {
-            waiting(&sandbox, "transactionid") == "1"
-        });
-        if !is_done {
-            let ended = sql(&format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity
-                 where application_name = '{}' and wait_event = 'advisory'",
-                sandbox.application()
-            ));
-            assert_eq!(ended.len(), 1);
-        }
-        holder.run(&format!("select pg_advisory_unlock{lock}"));
+        let_commit_end(&holder, &sandbox, is_done);
         assert_each_once(&sandbox, 100 * round);
     }
     assert_eq!(end(worker)["stored"], 400, "each counted once");

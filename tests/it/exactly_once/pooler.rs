@@ -1,13 +1,13 @@
 //! A transaction-mode pooler between the workers and the database.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use orderctl::stack::LOGIN;
 
 use super::cuts::end;
-use super::workers::backends_mid_copy;
-use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, produce, sandbox, worker};
+use super::workers::{held_mid_copy, replace};
+use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
 use crate::support::{Pooler, Proxy, Run, Sandbox, eventually, orders, sql, uri_at_port, verified};
 
 /// A worker behind the pooler.
@@ -61,19 +61,10 @@ fn a_worker_stopped_in_a_copy_through_a_pooler_is_replaced() {
     let sandbox = sandbox("pooled_zombie", 2);
     let proxy = Proxy::to((Ipv4Addr::LOCALHOST, pooler.port).into());
     let uri = uri_at_port(proxy.address.port());
-    let mut zombie = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", uri).spawn();
-    sandbox.publish(&orders("a", 100));
-    at_least(&sandbox, 100, &mut zombie);
-    proxy.silence_after(200_000);
-    produce(&sandbox, 5_000);
-    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
-    let stored_before = sandbox.count("orders");
-    zombie.signal("STOP");
-    let stopped = Instant::now();
-    let mut other = behind(&pooler, &sandbox).spawn();
-    at_least(&sandbox, 5_100, &mut other);
-    note_pause("worker stopped in a COPY behind pgbouncer", stopped);
-    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    let through = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", uri);
+    let (zombie, stored_before) = held_mid_copy(through, &proxy, &sandbox);
+    let fault = "worker stopped in a COPY behind pgbouncer";
+    let other = replace(&zombie, behind(&pooler, &sandbox), &sandbox, fault);
     let epochs = sandbox.epochs();
     proxy.silence(false);
     zombie.signal("CONT");

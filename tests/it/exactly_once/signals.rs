@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use super::cuts::behind;
-use super::workers::backends_mid_copy;
-use super::{LIMIT, assert_each_once, at_least, produce, sandbox, worker};
+use super::workers::held_mid_copy;
+use super::{LIMIT, assert_each_once, at_least, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{Proxy, Sandbox, eventually, orders, stack};
 
@@ -35,13 +35,7 @@ fn a_signal_in_the_middle_of_a_copy_ends_the_run_in_time() {
     for signal in SIGNALS {
         let sandbox = sandbox("mid_batch", 2);
         let proxy = Proxy::to(stack().postgres);
-        let mut worker = behind(&proxy, &sandbox).spawn();
-        sandbox.publish(&orders("a", 100));
-        at_least(&sandbox, 100, &mut worker);
-        proxy.silence_after(200_000);
-        produce(&sandbox, 5_000);
-        eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
-        let stored = sandbox.count("orders");
+        let (worker, stored) = held_mid_copy(behind(&proxy, &sandbox), &proxy, &sandbox);
         assert_eq!(ends_in_time(worker, signal)["stored"], stored);
         drop(proxy);
         next_is_right(&sandbox, stored, 5_100);
@@ -53,13 +47,7 @@ fn a_signal_while_a_batch_can_be_finished_finishes_it() {
     for signal in SIGNALS {
         let sandbox = sandbox("finished", 2);
         let proxy = Proxy::to(stack().postgres);
-        let mut worker = behind(&proxy, &sandbox).spawn();
-        sandbox.publish(&orders("a", 100));
-        at_least(&sandbox, 100, &mut worker);
-        proxy.silence_after(200_000);
-        produce(&sandbox, 5_000);
-        eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
-        let before = sandbox.count("orders");
+        let (worker, before) = held_mid_copy(behind(&proxy, &sandbox), &proxy, &sandbox);
         worker.signal(signal);
         proxy.silence(false);
         let stored = worker.finish().code(130).json()["stored"].as_u64().expect("a number");

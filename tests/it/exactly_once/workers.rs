@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::cuts::{behind, end};
 use super::{LIMIT, assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
-use crate::support::{Proxy, Sandbox, eventually, orders, sql, sql_value, stack, uri_at_port};
+use crate::support::program::Running;
+use crate::support::{Proxy, Run, Sandbox, eventually, orders, sql, sql_value, stack};
 
 #[test]
 fn workers_that_come_and_go_share_the_partitions() {
@@ -47,26 +49,36 @@ pub(super) fn backends_mid_copy(sandbox: &Sandbox) -> Vec<String> {
     rows.into_iter().flatten().flatten().collect()
 }
 
+/// A worker that has stored 100 orders through a proxy and is held in the middle
+/// of a COPY: one batch of about a megabyte, of which the database gets a part.
+/// There are 5,100 orders in all. With it comes how many are stored.
+pub(super) fn held_mid_copy(worker: Run, proxy: &Proxy, sandbox: &Sandbox) -> (Running, usize) {
+    let mut worker = worker.spawn();
+    sandbox.publish(&orders("a", 100));
+    at_least(sandbox, 100, &mut worker);
+    proxy.silence_after(200_000);
+    produce(sandbox, 5_000);
+    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(sandbox).is_empty());
+    (worker, sandbox.count("orders"))
+}
+
+/// Stops a worker held in the middle of a COPY, and has another one do its work.
+pub(super) fn replace(zombie: &Running, other: Run, sandbox: &Sandbox, fault: &str) -> Running {
+    zombie.signal("STOP");
+    let stopped = Instant::now();
+    let mut other = other.spawn();
+    at_least(sandbox, 5_100, &mut other);
+    note_pause(fault, stopped);
+    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    other
+}
+
 #[test]
 fn a_worker_stopped_in_the_middle_of_a_copy_is_replaced_and_stores_nothing_when_it_wakes() {
     let sandbox = sandbox("zombie", 2);
     let proxy = Proxy::to(stack().postgres);
-    let uri = uri_at_port(proxy.address.port());
-    let mut zombie = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", uri).spawn();
-    sandbox.publish(&orders("a", 100));
-    at_least(&sandbox, 100, &mut zombie);
-
-    // One batch of about a megabyte, of which the database gets a part.
-    proxy.silence_after(200_000);
-    produce(&sandbox, 5_000);
-    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
-    let stored_before = sandbox.count("orders");
-    zombie.signal("STOP");
-    let stopped = Instant::now();
-    let mut other = worker(&sandbox).spawn();
-    at_least(&sandbox, 5_100, &mut other);
-    note_pause("worker stopped in a COPY", stopped);
-    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
+    let (zombie, stored_before) = held_mid_copy(behind(&proxy, &sandbox), &proxy, &sandbox);
+    let other = replace(&zombie, worker(&sandbox), &sandbox, "worker stopped in a COPY");
     assert!(backends_mid_copy(&sandbox).is_empty(), "the new owner ended what was in its way");
     assert_each_once(&sandbox, 5_100);
 
@@ -76,11 +88,8 @@ fn a_worker_stopped_in_the_middle_of_a_copy_is_replaced_and_stores_nothing_when_
     let is_back = || owners(&sandbox).iter().any(|owner| owner.ends_with(&pid));
     eventually("the woken worker owns a partition again", LIMIT, is_back);
     assert_each_once(&sandbox, 5_100);
-    zombie.interrupt();
-    let summary = zombie.finish().code(130).json();
-    assert_eq!(summary["stored"], stored_before, "the woken worker stored nothing more");
+    assert_eq!(end(zombie)["stored"], stored_before, "the woken worker stored nothing more");
     sandbox.publish(&orders("b", 100));
     assert_each_once(&sandbox, 5_200);
-    other.interrupt();
-    other.finish().code(130);
+    end(other);
 }

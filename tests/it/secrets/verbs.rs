@@ -41,11 +41,21 @@ fn lines(marked: &Marked, letter: &str) -> Vec<Vec<String>> {
         format!("status cluster topics groups --topic-name {}", sandbox.topic),
         format!("produce --num 3 --topic-name {0}_good --create-topic", sandbox.topic),
         format!("route-cities --from {0}_good --prefix {0}- --until-end", sandbox.topic),
+        format!("produce --num 3 --kind user --topic-name {0}_users --create-topic", sandbox.topic),
+        format!("enrich --from {0}_users --via {0}_via --to {0}_to --until-end", sandbox.topic),
+        format!(
+            "confirm --from {0}_good --to {0}_yes --declined-to {0}_no --group {0}_confirm --until-end",
+            sandbox.topic
+        ),
+        format!("notify --from {0}_good --group {0} --dry-run mails", sandbox.topic),
+        format!("notify status --group {}", sandbox.group),
         format!("dlq list {place}"),
         format!("dlq show {letter} {place}"),
         format!("dlq redrive {place} --dry-run"),
         // It is open, and stays.
         format!("dlq purge {place} --yes"),
+        format!("test 2 3 --schema {} --topic-name test_{}", sandbox.schema, sandbox.topic),
+        "completions bash".into(),
     ];
     lines.iter().map(|line| words(line)).collect()
 }

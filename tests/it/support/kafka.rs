@@ -164,6 +164,38 @@ impl Kafka {
         known.elements()[0].offset().to_raw().filter(|offset| *offset >= 0)
     }
 
+    /// The sum of the positions that a group has committed in all partitions; -1
+    /// from a broker that has just come back and does not know yet.
+    pub fn told_sum(self, group: &str, topic: &str) -> i64 {
+        // Without waiting for positions of transactions that are pending.
+        let consumer: BaseConsumer = self
+            .config()
+            .set("group.id", group)
+            .set("isolation.level", "read_uncommitted")
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions(topic) {
+            list.add_partition(topic, partition as i32);
+        }
+        let Ok(known) = consumer.committed_offsets(list, LIMIT) else { return -1 };
+        let offsets = known.elements().into_iter().filter_map(|one| one.offset().to_raw());
+        offsets.filter(|offset| *offset > 0).sum()
+    }
+
+    /// Whether a transaction is open in partition 0 of a topic: its end for who
+    /// reads committed records is before its end.
+    pub fn has_open_transaction(self, topic: &str) -> bool {
+        let end = |isolation| {
+            let client: BaseConsumer =
+                self.config().set("isolation.level", isolation).create().expect("a client");
+            client.fetch_watermarks(topic, 0, LIMIT).expect("watermarks").1
+        };
+        // In this order: what is committed meanwhile is not taken for open.
+        let all = end("read_uncommitted");
+        end("read_committed") < all
+    }
+
     /// Number of partitions of a topic; 0 when it does not exist.
     pub fn partitions(self, topic: &str) -> usize {
         let metadata = self.client().fetch_metadata(Some(topic), LIMIT).expect("metadata");
@@ -182,12 +214,21 @@ impl Kafka {
 
     /// All committed records of a topic, partition by partition, in order.
     pub fn read_all(self, topic: &str) -> Vec<OwnedMessage> {
+        self.read_as(topic, "read_committed")
+    }
+
+    /// The same, with those of transactions that are open or were aborted.
+    pub fn read_uncommitted(self, topic: &str) -> Vec<OwnedMessage> {
+        self.read_as(topic, "read_uncommitted")
+    }
+
+    fn read_as(self, topic: &str, isolation: &str) -> Vec<OwnedMessage> {
         let consumer: BaseConsumer = self
             .config()
             .set("group.id", format!("{topic}_reader"))
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .create()
             .expect("a consumer");
         let mut all = Vec::new();

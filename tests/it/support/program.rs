@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::server::own_port;
-use super::{stack, uri_at_port};
+use super::{Terminal, stack, uri_at_port};
 
 /// How long a run may take unless the test says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -142,6 +142,12 @@ impl Run {
     #[track_caller]
     pub fn finish(self) -> Finished {
         self.spawn().finish()
+    }
+
+    /// Starts it on a terminal.
+    #[track_caller]
+    pub fn on_terminal(self) -> Terminal {
+        Terminal::start(self.command)
     }
 
     /// Starts it and goes on.

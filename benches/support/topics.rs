@@ -9,7 +9,6 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::runtime::Runtime;
 
-const PARTITIONS: i32 = 6;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Creates, counts and removes topics.
@@ -29,23 +28,28 @@ impl Topics {
         Ok(Topics { admin: config.create()?, consumer: config.create()?, runtime })
     }
 
-    /// Creates a topic and returns once every partition has a leader.
+    /// Creates topics and returns once every partition has a leader.
     ///
     /// # Errors
     /// When the broker refuses.
-    pub fn create(&self, topic: &str) -> anyhow::Result<()> {
-        let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
+    pub fn create(&self, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
+        let mut new = Vec::with_capacity(topics.len());
+        for topic in topics {
+            new.push(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)));
+        }
         let options = AdminOptions::new().operation_timeout(Some(LIMIT));
-        let results = self.runtime.block_on(self.admin.create_topics([&new], &options))?;
+        let results = self.runtime.block_on(self.admin.create_topics(&new, &options))?;
         results.into_iter().try_for_each(|result| {
             result.map(drop).map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))
         })?;
         // There is an answer once every partition is led.
-        self.records(topic).map(drop)
+        topics.iter().try_for_each(|topic| self.records(topic).map(drop))
     }
 
-    /// How many records the topic holds. Asks again for a while: partitions that
-    /// are new or have just been written in haste may not be known yet.
+    /// How many offsets the topic holds: its records, and the markers that end
+    /// transactions. Asks again for a while:
+    /// partitions that are new or have just been written in haste may not be known
+    /// yet.
     ///
     /// # Errors
     /// When there is no answer in time.
@@ -59,27 +63,28 @@ impl Topics {
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
-            // Otherwise the client would go on with what it knows.
-            self.consumer.fetch_metadata(Some(topic), LIMIT)?;
         }
     }
 
     fn count(&self, topic: &str) -> anyhow::Result<u64> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), LIMIT)?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        anyhow::ensure!(partitions > 0, "it is not there yet");
         let mut records = 0;
-        for partition in 0..PARTITIONS {
+        for partition in 0..i32::try_from(partitions)? {
             let (low, high) = self.consumer.fetch_watermarks(topic, partition, LIMIT)?;
             records += u64::try_from(high - low)?;
         }
         Ok(records)
     }
 
-    /// Removes a topic, so that the disk does not fill up.
+    /// Removes topics, so that the disk does not fill up.
     ///
     /// # Errors
     /// When the broker refuses.
-    pub fn remove(&self, topic: &str) -> anyhow::Result<()> {
+    pub fn remove(&self, topics: &[&str]) -> anyhow::Result<()> {
         let options = AdminOptions::new().operation_timeout(Some(LIMIT));
-        let results = self.runtime.block_on(self.admin.delete_topics(&[topic], &options))?;
+        let results = self.runtime.block_on(self.admin.delete_topics(topics, &options))?;
         results.into_iter().try_for_each(|result| {
             result.map(drop).map_err(|(topic, code)| anyhow!("cannot remove {topic}: {code}"))
         })

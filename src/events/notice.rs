@@ -1,0 +1,244 @@
+//! What a mail about an order needs to know: an order as it was placed, or as it
+//! came out of its confirmation.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::decimal::Decimal;
+use super::parse::{self, Object};
+use super::value::{Id, Priority, Quantity, Reject, Text};
+
+/// The longest order id, in bytes: it is part of the ledger's key.
+const ID_BYTES_MAX: usize = 1_000;
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Occasion {
+    /// An order was placed.
+    Order,
+    /// It was paid and is confirmed.
+    Confirmed,
+    /// Its payment was declined.
+    Declined,
+}
+
+impl Occasion {
+    /// All of them, in the order of a customer's way.
+    pub const ALL: [Occasion; 3] = [Occasion::Order, Occasion::Confirmed, Occasion::Declined];
+
+    /// The name in the ledger: `order`, `confirmed`, `declined`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Occasion::Order => "order",
+            Occasion::Confirmed => "confirmed",
+            Occasion::Declined => "declined",
+        }
+    }
+
+    /// The occasion of a name.
+    pub fn parse(name: &str) -> Option<Occasion> {
+        Occasion::ALL.into_iter().find(|occasion| occasion.name() == name)
+    }
+}
+
+impl fmt::Display for Occasion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An order as far as mails go, borrowed from its payload. The customer's address
+/// for mail may be missing: that is no reason to know nothing of the order.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Notice<'a> {
+    #[serde(borrow)]
+    order_id: Id<'a>,
+    #[serde(borrow)]
+    customer: Object<Customer<'a>>,
+    #[serde(borrow)]
+    product_name: Text<'a>,
+    quantity: Quantity,
+    priority: Priority,
+    #[serde(borrow)]
+    total_cost: Option<Decimal<'a>>,
+    #[serde(borrow)]
+    currency: Option<Text<'a>>,
+    #[serde(borrow)]
+    payment: Option<Object<Payment<'a>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Customer<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    email: Option<Text<'a>>,
+}
+
+/// An order that was not confirmed yet has a payment without a status.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Payment<'a> {
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
+    #[serde(borrow)]
+    code: Option<Text<'a>>,
+    #[serde(borrow)]
+    reference: Option<Text<'a>>,
+    #[serde(borrow)]
+    card_last4: Option<Text<'a>>,
+}
+
+impl<'a> Notice<'a> {
+    /// Reads one payload.
+    ///
+    /// # Errors
+    /// The first field that is missing or invalid, or what is wrong with the
+    /// payload as a whole.
+    pub fn parse(payload: &'a [u8]) -> Result<Notice<'a>, Reject> {
+        let notice: Notice<'a> = parse::parse(payload)?;
+        if notice.id().len() > ID_BYTES_MAX {
+            return Err(Reject::new("order_id", format!("longer than {ID_BYTES_MAX} bytes")));
+        }
+        if let Some(status) = notice.status().filter(|status| occasion(Some(status)).is_none()) {
+            let reason = format!("neither approved nor declined: {status}");
+            return Err(Reject::new("payment.status", reason));
+        }
+        Ok(notice)
+    }
+
+    /// What the customer is to be told; none of an order that is not urgent and was
+    /// only placed.
+    pub fn occasion(&self) -> Option<Occasion> {
+        let occasion = occasion(self.status())?;
+        (occasion != Occasion::Order || self.priority == Priority::High).then_some(occasion)
+    }
+
+    /// The order's identifier, at most 1000 bytes.
+    pub fn id(&self) -> &str {
+        self.order_id.as_str()
+    }
+
+    /// The customer's name.
+    pub fn name(&self) -> &str {
+        self.customer.0.name.as_str()
+    }
+
+    /// Where the mail goes, as the event has it; empty where it has nothing.
+    pub fn recipient(&self) -> &str {
+        self.customer.0.email.as_ref().map_or("", Text::as_str).trim()
+    }
+
+    /// What was ordered.
+    pub fn product(&self) -> &str {
+        self.product_name.as_str()
+    }
+
+    /// How many of it, at least 1.
+    pub fn quantity(&self) -> i64 {
+        self.quantity.get()
+    }
+
+    /// What it costs, with its currency where that is known.
+    pub fn total(&self) -> Option<String> {
+        let total = self.total_cost.as_ref()?.as_str();
+        Some(match &self.currency {
+            Some(currency) => format!("{total} {}", currency.as_str()),
+            None => total.to_owned(),
+        })
+    }
+
+    /// Why the payment was declined, as the bank's code.
+    pub fn code(&self) -> Option<&str> {
+        self.payment()?.code.as_ref().map(Text::as_str)
+    }
+
+    /// The payment's reference.
+    pub fn reference(&self) -> Option<&str> {
+        self.payment()?.reference.as_ref().map(Text::as_str)
+    }
+
+    /// The last digits of the card.
+    pub fn card_last4(&self) -> Option<&str> {
+        self.payment()?.card_last4.as_ref().map(Text::as_str)
+    }
+
+    fn status(&self) -> Option<&str> {
+        self.payment()?.status.as_ref().map(Text::as_str)
+    }
+
+    fn payment(&self) -> Option<&Payment<'a>> {
+        self.payment.as_ref().map(|payment| &payment.0)
+    }
+}
+
+fn occasion(status: Option<&str>) -> Option<Occasion> {
+    match status {
+        None => Some(Occasion::Order),
+        Some("approved") => Some(Occasion::Confirmed),
+        Some("declined") => Some(Occasion::Declined),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(priority: &str, more: Value) -> Vec<u8> {
+        let mut event = json!({
+            "order_id": 7, "customer": {"name": "A", "email": " a@example.com "},
+            "product_name": "tea", "quantity": 2, "priority": priority, "unknown": [1],
+        });
+        let fields = more.as_object().unwrap().clone();
+        event.as_object_mut().unwrap().extend(fields);
+        event.to_string().into_bytes()
+    }
+
+    #[test]
+    fn the_event_decides_what_the_mail_is_about() {
+        let card = json!({"payment": {"card_token": "t", "card_last4": "4242"}});
+        for (priority, more, occasion) in [
+            ("high", json!({}), Some(Occasion::Order)),
+            ("high", card.clone(), Some(Occasion::Order)),
+            ("low", json!({}), None),
+            ("medium", card, None),
+            ("low", json!({"payment": {"status": "approved"}}), Some(Occasion::Confirmed)),
+            ("high", json!({"payment": {"status": "declined"}}), Some(Occasion::Declined)),
+        ] {
+            let event = event(priority, more.clone());
+            assert_eq!(Notice::parse(&event).unwrap().occasion(), occasion, "{priority} {more}");
+        }
+        let odd = event("low", json!({"payment": {"status": "maybe"}}));
+        assert_eq!(Notice::parse(&odd).unwrap_err().field, "payment.status");
+    }
+
+    #[test]
+    fn what_a_mail_shows_is_read() {
+        let more = json!({
+            "total_cost": "25.00", "currency": "EUR",
+            "payment": {"status": "declined", "code": "insufficient_funds", "card_last4": "4242"},
+        });
+        let event = event("low", more);
+        let notice = Notice::parse(&event).unwrap();
+        assert_eq!((notice.id(), notice.recipient()), ("7", "a@example.com"));
+        assert_eq!((notice.product(), notice.quantity()), ("tea", 2));
+        assert_eq!(notice.total().as_deref(), Some("25.00 EUR"));
+        assert_eq!(
+            (notice.code(), notice.card_last4(), notice.reference()),
+            (Some("insufficient_funds"), Some("4242"), None)
+        );
+    }
+
+    #[test]
+    fn an_order_without_an_address_is_read_and_one_without_a_product_is_not() {
+        let nameless = event("high", json!({"customer": {"name": "A"}}));
+        assert_eq!(Notice::parse(&nameless).unwrap().recipient(), "");
+        let reject = Notice::parse(br#"{"order_id":"a","customer":{"name":"A"}}"#).unwrap_err();
+        assert_eq!(reject.field, "product_name");
+        let long = event("high", json!({"order_id": "a".repeat(1001)}));
+        assert_eq!(Notice::parse(&long).unwrap_err().field, "order_id");
+    }
+}

@@ -1,0 +1,330 @@
+//! From a topic into the ledger: which mails are to be sent.
+//!
+//! Mails are written down first and the group's positions committed after that:
+//! who dies between the two has the records read again, and a mail that is there
+//! already is not written down twice.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::shared::Shared;
+use super::templates::Details;
+use crate::console::Console;
+use crate::edges::kafka::{Consumer, Happening, Polled};
+use crate::edges::postgres::ledger::Owner;
+use crate::edges::postgres::mail::{Book, Planned};
+use crate::edges::postgres::retry::Backoff;
+use crate::edges::postgres::transaction::insert_dead;
+use crate::edges::smtp::message::Recipient;
+use crate::engine::record::{DeadLetter, Raw};
+use crate::events::Reject;
+use crate::events::notice::Notice;
+use crate::stop::Stop;
+
+/// The most records between two commits.
+const BATCH_MAX: u64 = 500;
+/// The longest that a record waits for others.
+const AGE_MAX: Duration = Duration::from_millis(100);
+/// How long the broker may take to tell the committed positions.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long leaving the group may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a poll waits for something to happen.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a record asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A mail.
+    Mail(Box<Planned>),
+    /// None: nobody is told of this order.
+    Nothing,
+}
+
+/// What a record asks for.
+///
+/// # Errors
+/// When it is no order that a mail could be about.
+pub fn plan(raw: &Raw<'_>, group: &str, domain: &str) -> Result<Asked, Reject> {
+    let payload = raw.payload.ok_or_else(|| Reject::new("", "no payload (a tombstone)"))?;
+    let notice = Notice::parse(payload)?;
+    let Some(occasion) = notice.occasion() else { return Ok(Asked::Nothing) };
+    let details = serde_json::to_string(&Details::of(&notice))
+        .map_err(|error| Reject::new("", error.to_string()))?;
+    // What is no address may be of any length; the ledger's key is not.
+    let recipient: String = notice.recipient().chars().take(400).collect();
+    Ok(Asked::Mail(Box::new(Planned {
+        occasion,
+        order_id: notice.id().to_owned(),
+        message_id: super::message_id(group, occasion, notice.id(), &recipient, domain),
+        refused: Recipient::parse(&recipient).err(),
+        recipient,
+        details,
+    })))
+}
+
+/// Reads a topic.
+pub struct Intake {
+    /// The group member, not yet subscribed.
+    pub consumer: Consumer,
+    /// The topic and who reads it.
+    pub owner: Owner,
+    /// A connection of its own to the ledger.
+    pub book: Book,
+    /// What stands behind the @ of the sender.
+    pub domain: String,
+    /// Where to say things.
+    pub console: Console,
+    /// When to end.
+    pub stop: Stop,
+    /// End when every partition was read to where it ended when it was assigned.
+    pub until_end: bool,
+    /// End when no record came for so long.
+    pub idle_exit: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Partition {
+    next_offset: i64,
+    end: i64,
+    at_end: bool,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    since: Option<Instant>,
+    records: u64,
+    mails: Vec<Planned>,
+    dead: Vec<DeadLetter>,
+}
+
+struct Loop<'s> {
+    intake: Intake,
+    shared: &'s Shared,
+    runtime: tokio::runtime::Runtime,
+    partitions: BTreeMap<i32, Partition>,
+    batch: Batch,
+    last_record: Instant,
+    is_waiting: bool,
+}
+
+/// Reads until the end asked for, or the stop.
+///
+/// # Errors
+/// What no wait will cure.
+pub fn run(intake: Intake, shared: &Shared) -> anyhow::Result<()> {
+    let runtime = crate::edges::postgres::runtime()?;
+    intake.consumer.subscribe()?;
+    let mut state = Loop {
+        intake,
+        shared,
+        runtime,
+        partitions: BTreeMap::new(),
+        batch: Batch::default(),
+        last_record: Instant::now(),
+        is_waiting: false,
+    };
+    let ended = state.go_on();
+    state.intake.consumer.close(CLOSE_LIMIT);
+    ended
+}
+
+impl Loop<'_> {
+    fn go_on(&mut self) -> anyhow::Result<()> {
+        while !self.intake.stop.requested() {
+            self.shared.beat();
+            let is_due = self.batch.since.is_some_and(|since| since.elapsed() >= AGE_MAX);
+            if is_due || self.batch.records >= BATCH_MAX || self.is_satisfied() {
+                self.write_down()?;
+            }
+            if self.batch.since.is_none() && self.is_satisfied() {
+                return Ok(());
+            }
+            let waiting =
+                self.batch.since.map_or(POLL, |since| AGE_MAX - since.elapsed().min(AGE_MAX));
+            match self.intake.consumer.poll(waiting.min(POLL)) {
+                Polled::Record(record) => {
+                    let (raw, batch) = (record.raw(), &mut self.batch);
+                    if let Some(partition) = self.partitions.get_mut(&raw.partition) {
+                        batch.take(&raw, &self.intake, self.shared);
+                        partition.next_offset = raw.offset + 1;
+                        self.last_record = Instant::now();
+                    }
+                }
+                Polled::Other(happening) => self.handle(happening)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no more need be read.
+    fn is_satisfied(&self) -> bool {
+        let idle = self.intake.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
+        let is_read = |one: &Partition| one.at_end || one.next_offset >= one.end;
+        idle || (self.intake.until_end
+            && !self.partitions.is_empty()
+            && self.partitions.values().all(is_read))
+    }
+
+    fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {
+        match happening {
+            Happening::Nothing => {}
+            Happening::End(number) => {
+                if let Some(partition) = self.partitions.get_mut(&number) {
+                    partition.at_end = true;
+                }
+                self.back_again();
+            }
+            Happening::Assigned(numbers) => self.begin_reading(&numbers)?,
+            Happening::Revoked => {
+                // What was read and not written down is for the next owner.
+                self.batch = Batch::default();
+                self.partitions.clear();
+                self.intake.consumer.unassign()?;
+            }
+            Happening::Away(why) => self.note_waiting(&why),
+            Happening::PositionLost => bail!(
+                "Kafka no longer has the position that group {} goes on from in {}: records were \
+                 removed by retention before they were read; set the group's offsets with Kafka's \
+                 kafka-consumer-groups",
+                self.intake.owner.group,
+                self.intake.owner.topic
+            ),
+            Happening::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Reads partitions from the group's committed positions on; those that the
+    /// group never read, from their first record.
+    fn begin_reading(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
+        self.batch = Batch::default();
+        self.partitions.clear();
+        let mut wait = Duration::from_millis(100);
+        while !numbers.is_empty() && !self.intake.stop.requested() {
+            match self.intake.consumer.committed(numbers, KAFKA_TIMEOUT) {
+                Ok(positions) => {
+                    let partition =
+                        |next_offset, end| Partition { next_offset, end, at_end: false };
+                    let read = positions.iter();
+                    let read = read.map(|at| (at.partition, partition(at.next_offset, at.end)));
+                    self.partitions = read.collect();
+                    break;
+                }
+                Err(error) => self.note_waiting(&format!("{error:#}")),
+            }
+            self.intake.stop.wait_for(wait);
+            wait = (wait * 2).min(Duration::from_secs(3));
+        }
+        self.last_record = Instant::now();
+        let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+        self.intake.consumer.assign(starts)
+    }
+
+    /// Writes the batch into the ledger, however long the database is away, and
+    /// shows the group how far it was read. The group is polled all the while:
+    /// who does not is put out of it.
+    fn write_down(&mut self) -> anyhow::Result<()> {
+        let mut backoff = Backoff::default();
+        while self.batch.since.is_some() && !self.intake.stop.requested() {
+            let Batch { mails, dead, .. } = &self.batch;
+            let intake = &self.intake;
+            let noted = self.runtime.block_on(async {
+                tokio::select! {
+                    noted = note(intake, mails, dead) => noted,
+                    () = intake.stop.wait() => Ok(None),
+                }
+            })?;
+            if let Some(fresh) = noted {
+                self.shared.planned(self.batch.records, fresh, self.batch.dead.len() as u64);
+                self.batch = Batch::default();
+                let read = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+                self.intake.consumer.show_positions(read);
+                return self.intake.consumer.resume(self.partitions.keys().copied());
+            }
+            self.intake.consumer.pause(self.partitions.keys().copied())?;
+            let next_try = Instant::now() + backoff.next_wait();
+            while Instant::now() < next_try && !self.intake.stop.requested() {
+                self.shared.beat();
+                match self.intake.consumer.poll(POLL) {
+                    // Of before the pause, and not in the batch: read again.
+                    Polled::Record(record) => {
+                        let raw = record.raw();
+                        let (number, offset) = (raw.partition, raw.offset);
+                        drop(record);
+                        self.go_back(number, offset)?;
+                    }
+                    Polled::Other(happening) => self.handle(happening)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A record came that cannot be taken now: all is assigned anew from where the
+    /// batch ends, and paused again.
+    fn go_back(&mut self, number: i32, offset: i64) -> anyhow::Result<()> {
+        let is_next = self.partitions.get(&number).is_some_and(|one| offset >= one.next_offset);
+        if is_next {
+            let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
+            self.intake.consumer.assign(starts)?;
+            self.intake.consumer.pause(self.partitions.keys().copied())?;
+        }
+        Ok(())
+    }
+
+    fn note_waiting(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            self.intake.console.note(format_args!("waiting: {why}"));
+        }
+    }
+
+    fn back_again(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.intake.console.note("Kafka is back");
+        }
+    }
+}
+
+/// Writes mails and dead letters down; how many mails were not there yet, and how
+/// many of those will never be sent; or none when the database is away.
+async fn note(
+    intake: &Intake,
+    mails: &[Planned],
+    dead: &[DeadLetter],
+) -> anyhow::Result<Option<(u64, u64)>> {
+    let (book, owner) = (&intake.book, &intake.owner);
+    book.try_once(&mut async |own, client| {
+        let fresh = own.plan(client, mails).await?;
+        if !dead.is_empty() {
+            let table = (own.ledger.schema.as_str(), "mail");
+            insert_dead(client, &own.ledger, owner, table, dead).await?;
+        }
+        Ok(fresh)
+    })
+    .await
+}
+
+impl Batch {
+    fn take(&mut self, raw: &Raw<'_>, intake: &Intake, shared: &Shared) {
+        self.since.get_or_insert_with(Instant::now);
+        self.records += 1;
+        match plan(raw, &intake.owner.group, &intake.domain) {
+            Ok(Asked::Nothing) => {}
+            Ok(Asked::Mail(mail)) => self.mails.push(*mail),
+            Err(reject) => {
+                shared.rejected(&reject);
+                self.dead.push(DeadLetter {
+                    partition: raw.partition,
+                    offset: raw.offset,
+                    time_ms: raw.time_ms,
+                    key: raw.key.map(<[u8]>::to_vec),
+                    payload: raw.payload.map(<[u8]>::to_vec),
+                    reject,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Workers that are killed, and several at once.
+
+use std::time::Duration;
+
+use super::{Elsewhere, LIMIT, address, column, notify, sandbox, urgent};
+use crate::support::mailbox::header;
+use crate::support::{Answer, Run, Smtp, Step, eventually, mailbox};
+
+#[test]
+fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent() {
+    let sandbox = sandbox("killed", 1);
+    let server = Smtp::start(|step, to, times| match (step, to, times) {
+        (Step::Content, "content", 0) | (Step::Rcpt, "rcpt", 0) => Answer::Stall,
+        _ => Answer::Good,
+    });
+    let elsewhere = Elsewhere::new(&server, "none");
+    let orders = ["content", "rcpt"].map(|name| urgent(name, &format!("{name}@example.com")));
+    sandbox.publish(&orders);
+    let running = elsewhere.at(notify(&sandbox)).spawn();
+    eventually("both mails hang", LIMIT, || server.stalled() == 2);
+    running.kill();
+    assert_eq!(column(&sandbox, "state"), ["sending"; 2]);
+
+    let done = elsewhere.at(notify(&sandbox)).finish().code(3).json();
+    assert_eq!([&done["sent"], &done["unknown"]], [2, 1], "{done}");
+    assert_eq!(column(&sandbox, "unknowns"), ["1", "0"]);
+    let repeated = server.taken("content");
+    assert_eq!((repeated.len(), server.taken("rcpt").len()), (2, 1));
+    assert_eq!(repeated[0].message_id, repeated[1].message_id);
+}
+
+#[test]
+fn two_workers_that_are_killed_and_restarted_leave_one_mail_an_order() {
+    let sandbox = sandbox("workers", 3).in_turn();
+    let to = address(&sandbox, "a");
+    let orders: Vec<_> = (0..60).map(|number| urgent(&format!("o-{number:02}"), &to)).collect();
+    sandbox.scatter(&orders);
+    sandbox.scatter(&orders);
+    let worker = || {
+        Run::new(["notify", "--from", &sandbox.topic, "--group", &sandbox.group])
+            .args(["--rate", "20/s", "--connections", "2"])
+            .spawn()
+    };
+    let steady = worker();
+    for so_far in [5, 15, 25] {
+        let victim = worker();
+        eventually("mails are sent", LIMIT, || mailbox(&to).len() >= so_far);
+        victim.kill();
+    }
+    steady.kill();
+    notify(&sandbox).limit(LIMIT + Duration::from_secs(30)).finish();
+
+    let mails = mailbox(&to);
+    let states = column(&sandbox, "state || unknowns");
+    for (number, state) in states.iter().enumerate() {
+        let subject = format!("We have your urgent order o-{number:02}");
+        let copies = mails.iter().filter(|mail| header(mail, "Subject") == subject).count();
+        match state.as_str() {
+            "sent0" => assert_eq!(copies, 1, "{subject}"),
+            // Killed between the final dot and the note about the answer.
+            "sent1" => assert!((1..=2).contains(&copies), "{subject}: {copies}"),
+            other => panic!("{subject}: {other}"),
+        }
+    }
+    assert_eq!(states.len(), 60);
+}

@@ -1,0 +1,83 @@
+//! Workers that are taken for dead, and ids that two producers have.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer as _};
+
+use super::{Flow, LIMIT, Publishing, end};
+use crate::support::eventually;
+
+#[test]
+fn a_worker_stopped_in_a_transaction_is_replaced_and_publishes_nothing_when_it_wakes() {
+    let flow = Flow::new("relay_zombie", 2);
+    let zombie = flow.worker().args(["--commit-interval", "5s"]).spawn();
+    flow.publish(0..100);
+    flow.assert_each_once(100);
+    // Woken at once, and after its transaction was given up (10 s).
+    for (round, sleeps) in [Duration::ZERO, Duration::from_secs(8)].into_iter().enumerate() {
+        let published = 100 + 200 * round;
+        flow.publish(published..published + 100);
+        flow.await_open_transaction();
+        zombie.signal("STOP");
+        let before = flow.position();
+        assert_eq!(before, published as i64, "it is stopped before its commit");
+        let other = flow.worker().spawn();
+        eventually("another one does its work", LIMIT, || flow.position() >= before + 100);
+        // How long a zombie sleeps is the fault itself.
+        std::thread::sleep(sleeps);
+        zombie.signal("CONT");
+        flow.assert_each_once(published + 100);
+        end(other);
+        flow.publish(published + 100..published + 200);
+        flow.assert_each_once(published + 200);
+    }
+    let summary = end(zombie);
+    assert_eq!(summary["read"], 300, "what it did itself: {summary}");
+    assert!(summary["aborts"].as_u64() >= Some(2), "{summary}");
+    flow.assert_each_once(500);
+}
+
+#[test]
+fn two_workers_of_one_host_with_one_name_are_told_before_they_start() {
+    let flow = Flow::new("relay_named", 2);
+    let first = flow.worker().args(["--instance", "a"]).spawn();
+    flow.publish(0..100);
+    flow.assert_each_once(100);
+    let second = flow.worker().args(["--instance", "a"]).finish().code(1);
+    assert!(second.stderr.contains("--instance"), "{second}");
+    flow.publish(100..200);
+    flow.assert_each_once(200);
+    end(first);
+    flow.worker().args(["--instance", "a", "--until-end"]).finish().success();
+}
+
+#[test]
+fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_doubled() {
+    let flow = Flow::new("relay_twins", 2);
+    let id = format!("{}-route-cities-twin", flow.sandbox.group);
+    let mut worker = flow.worker().args(["--instance", "twin"]).spawn();
+    let publishing = Publishing::into(&flow);
+    flow.goes_on(1);
+    // As a worker on another host would.
+    let fence = || {
+        let twin: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", flow.kafka.address.to_string())
+            .set("transactional.id", &id)
+            .create()
+            .expect("a producer");
+        twin.init_transactions(LIMIT).expect("a transactional producer");
+    };
+    fence();
+    flow.goes_on(500);
+    assert!(worker.is_running(), "once may be a transaction that took too long");
+    eventually("it gives up", LIMIT, || {
+        fence();
+        !worker.is_running()
+    });
+    let ended = worker.finish().code(1);
+    assert!(ended.stderr.contains("--instance") && ended.stderr.contains(&id), "{ended}");
+    let number = publishing.end();
+    flow.worker().args(["--instance", "twin", "--until-end"]).finish().code(3);
+    flow.assert_each_once(number);
+}
