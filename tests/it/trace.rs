@@ -56,12 +56,10 @@ fn an_order_is_found_at_every_stage_by_its_key() {
     let route = ["route-cities", "--until-end", "--from", &sandbox.topic, "--prefix", &prefix];
     database.run(&[&route[..], &["--group", &sandbox.group]].concat()).success();
     database.sql(
-        "drop table if exists orderctl.mail;
-         create table orderctl.mail (order_id text, kind text, recipient text, state text,
-             message_id text, attempts int, last_error text, created_at timestamptz,
-             updated_at timestamptz, sent_at timestamptz);
-         insert into orderctl.mail values ('90123', 'order', 'james@example.com', 'sent', 'm', 1,
-             null, now(), now(), now() + interval '1 second')",
+        "insert into orderctl.mail (group_name, kind, order_id, recipient, state, message_id,
+             details, sent_at)
+         values ('g', 'order', '90123', 'james@example.com', 'sent', 'm', '{}',
+             now() + interval '1 second')",
     );
 
     for (id, city) in [("90123", "Zürich"), (&*uuid, "Bern")] {

@@ -91,9 +91,10 @@ fn read(
     let count = i32::try_from(partitions(consumer, topic)?)?;
     let numbers: Vec<i32> = (0..count).collect();
     let positions = consumer.committed(&numbers, KAFKA_TIMEOUT)?;
-    let open = positions.iter().filter(|at| at.next_offset < at.end);
-    let mut open: BTreeMap<i32, i64> = open.map(|at| (at.partition, at.end)).collect();
-    consumer.assign(positions.iter().map(|at| (at.partition, at.next_offset)))?;
+    let ends = consumer.ask_ends(&numbers, KAFKA_TIMEOUT)?;
+    let unread = positions.iter().zip(ends).filter(|((_, next_offset), end)| next_offset < end);
+    let mut open: BTreeMap<i32, i64> = unread.map(|((number, _), end)| (*number, end)).collect();
+    consumer.assign(positions.into_iter())?;
     while !open.is_empty() && !context.stop.requested() {
         match consumer.poll(Duration::from_millis(100)) {
             Polled::Record(record) => {

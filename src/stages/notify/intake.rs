@@ -204,13 +204,9 @@ impl Loop<'_> {
         self.partitions.clear();
         let mut wait = Duration::from_millis(100);
         while !numbers.is_empty() && !self.intake.stop.requested() {
-            match self.intake.consumer.committed(numbers, KAFKA_TIMEOUT) {
-                Ok(positions) => {
-                    let partition =
-                        |next_offset, end| Partition { next_offset, end, at_end: false };
-                    let read = positions.iter();
-                    let read = read.map(|at| (at.partition, partition(at.next_offset, at.end)));
-                    self.partitions = read.collect();
+            match positions(&self.intake.consumer, numbers) {
+                Ok(partitions) => {
+                    self.partitions = partitions;
                     break;
                 }
                 Err(error) => self.note_waiting(&format!("{error:#}")),
@@ -241,7 +237,8 @@ impl Loop<'_> {
                 self.shared.planned(self.batch.records, fresh, self.batch.dead.len() as u64);
                 self.batch = Batch::default();
                 let read = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
-                self.intake.consumer.show_positions(read);
+                // Below 0 where nothing was read yet.
+                self.intake.consumer.show_positions(read.filter(|(_, next)| *next >= 0));
                 return self.intake.consumer.resume(self.partitions.keys().copied());
             }
             self.intake.consumer.pause(self.partitions.keys().copied())?;
@@ -263,14 +260,13 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// A record came that cannot be taken now: all is assigned anew from where the
-    /// batch ends, and paused again.
+    /// A record came that cannot be taken now: it is read again later, from where
+    /// the batch ends.
     fn go_back(&mut self, number: i32, offset: i64) -> anyhow::Result<()> {
         let is_next = self.partitions.get(&number).is_some_and(|one| offset >= one.next_offset);
         if is_next {
             let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
-            self.intake.consumer.assign(starts)?;
-            self.intake.consumer.pause(self.partitions.keys().copied())?;
+            self.intake.consumer.seek(starts)?;
         }
         Ok(())
     }
@@ -286,6 +282,15 @@ impl Loop<'_> {
             self.intake.console.note("Kafka is back");
         }
     }
+}
+
+/// Where the group goes on in these partitions, and where they end.
+fn positions(consumer: &Consumer, numbers: &[i32]) -> anyhow::Result<BTreeMap<i32, Partition>> {
+    let read = consumer.committed(numbers, KAFKA_TIMEOUT)?;
+    let ends = consumer.ask_ends(numbers, KAFKA_TIMEOUT)?;
+    let partition =
+        |((number, next_offset), end)| (number, Partition { next_offset, end, at_end: false });
+    Ok(read.into_iter().zip(ends).map(partition).collect())
 }
 
 /// Writes mails and dead letters down; how many mails were not there yet, and how

@@ -7,9 +7,9 @@ use super::report::{ClusterLine, GroupLine, LagLine, PartitionLine, Status, Topi
 use super::{Args, Section};
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::edges::kafka::groups::Group;
+use crate::edges::kafka::groups::{Group, Member};
 use crate::edges::kafka::offsets::Place;
-use crate::edges::kafka::overview::{Overview, Topic};
+use crate::edges::kafka::overview::{Overview, Partition, Topic};
 
 /// Looks again and again through the same connections.
 pub struct Looker<'a> {
@@ -68,7 +68,7 @@ impl<'a> Looker<'a> {
             topics: args
                 .shows(Section::Topics)
                 .then(|| wanted().map(|topic| topic_line(topic, &ends)).collect()),
-            groups: groups.map(|groups| self.group_lines(groups, &ends)),
+            groups: groups.map(|groups| self.group_lines(groups, &topics, &ends)),
             city_topics,
             details_topics: !args.topic_name.is_empty(),
             details_groups: !args.group.is_empty(),
@@ -77,18 +77,24 @@ impl<'a> Looker<'a> {
 
     /// The partitions whose ends are needed and can be asked for.
     fn places(&self, topics: &[Topic], groups: &[Group]) -> Vec<Place> {
-        let committed: BTreeSet<&str> =
-            groups.iter().flat_map(|one| one.committed.keys()).map(|(name, _)| &**name).collect();
+        let read: BTreeSet<&str> = groups.iter().flat_map(topics_of).collect();
         let is_needed = |topic: &&Topic| {
             (self.args.shows(Section::Topics) && self.args.wants_topic(&topic.name))
                 || (self.args.shows(Section::CityTopics) && self.cities.has(&topic.name))
-                || committed.contains(&*topic.name)
+                || read.contains(&*topic.name)
         };
         topics.iter().filter(is_needed).flat_map(Topic::led).collect()
     }
 
-    fn group_lines(&self, groups: Vec<Group>, ends: &Ends) -> Vec<GroupLine> {
-        let lines = groups.into_iter().map(|group| group_line(group, ends, self.args));
+    fn group_lines(&self, groups: Vec<Group>, topics: &[Topic], ends: &Ends) -> Vec<GroupLine> {
+        let lines = groups.into_iter().map(|group| {
+            let read: BTreeSet<&str> = topics_of(&group).collect();
+            let there = topics.iter().filter(|topic| read.contains(&*topic.name));
+            let places: BTreeSet<Place> = there.flat_map(all_of).collect();
+            group_line(group, places, ends, |topic| {
+                self.args.topic_name.is_empty() || self.args.wants_topic(topic)
+            })
+        });
         match self.args.topic_name.as_slice() {
             [] => lines.collect(),
             // Named groups are shown even when they have nothing of the topic.
@@ -100,7 +106,7 @@ impl<'a> Looker<'a> {
 }
 
 fn topic_line(topic: &Topic, ends: &Ends) -> TopicLine {
-    let partition = |one: &crate::edges::kafka::overview::Partition| {
+    let partition = |one: &Partition| {
         let ends = ends.get(&(topic.name.clone(), one.id)).copied();
         PartitionLine {
             partition: one.id,
@@ -123,26 +129,41 @@ fn topic_line(topic: &Topic, ends: &Ends) -> TopicLine {
     }
 }
 
-fn group_line(group: Group, ends: &Ends, args: &Args) -> GroupLine {
+/// The topics that a group has committed offsets of, or that its members have.
+fn topics_of(group: &Group) -> impl Iterator<Item = &str> {
+    let assigned = group.members.iter().flat_map(|member| &member.partitions);
+    group.committed.keys().chain(assigned).map(|(topic, _)| topic.as_str())
+}
+
+fn all_of(topic: &Topic) -> impl Iterator<Item = Place> {
+    topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id))
+}
+
+/// `places` are the partitions that there are of the topics that the group reads.
+/// One without a committed offset is behind by all its records.
+fn group_line(
+    group: Group,
+    mut places: BTreeSet<Place>,
+    ends: &Ends,
+    is_wanted: impl Fn(&str) -> bool,
+) -> GroupLine {
     let Group { name, state, protocol, members, committed, fault } = group;
-    let owner: BTreeMap<&Place, String> = members
-        .iter()
-        .flat_map(|member| {
-            let label = format!("{} {}", member.client_id, member.host);
-            member.partitions.iter().map(move |place| (place, label.clone()))
-        })
-        .collect();
-    let places: BTreeSet<&Place> = committed.keys().chain(owner.keys().copied()).collect();
-    let is_wanted = |place: &&&Place| args.topic_name.is_empty() || args.wants_topic(&place.0);
-    let line = |place: &Place| {
-        let high = ends.get(place).map(|(_, high)| *high);
-        let committed = committed.get(place).copied();
-        let lag = high.zip(committed).map(|(high, committed)| (high - committed).max(0));
-        let (topic, partition) = place.clone();
-        LagLine { topic, partition, committed, high, lag, member: owner.get(place).cloned() }
+    let label = |member: &Member| format!("{} {}", member.client_id, member.host);
+    let assigned = members.iter().flat_map(|member| {
+        member.partitions.iter().map(move |place| (place.clone(), label(member)))
+    });
+    let mut owner: BTreeMap<Place, String> = assigned.collect();
+    places.extend(committed.keys().cloned());
+    places.retain(|(topic, _)| is_wanted(topic));
+    let line = |place: Place| {
+        let ends = ends.get(&place);
+        let committed = committed.get(&place).copied();
+        let lag = ends.map(|(low, high)| (high - committed.unwrap_or(*low)).max(0));
+        let member = owner.remove(&place);
+        let (topic, partition) = place;
+        LagLine { topic, partition, committed, high: ends.map(|(_, high)| *high), lag, member }
     };
-    let partitions: Vec<LagLine> =
-        places.iter().filter(is_wanted).map(|place| line(place)).collect();
+    let partitions: Vec<LagLine> = places.into_iter().map(line).collect();
     GroupLine {
         group: name,
         state,
@@ -151,5 +172,35 @@ fn group_line(group: Group, ends: &Ends, args: &Args) -> GroupLine {
         lag: partitions.iter().filter_map(|one| one.lag).sum(),
         partitions,
         fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_committed_offset_is_behind_by_all_its_records() {
+        let place = |partition| ("orders".to_owned(), partition);
+        let group = Group {
+            name: "g".into(),
+            committed: BTreeMap::from([(place(0), 7), (("gone".into(), 0), 3)]),
+            members: vec![Member {
+                client_id: "c".into(),
+                host: "/h".into(),
+                partitions: vec![place(1)],
+            }],
+            ..Group::default()
+        };
+        let ends = BTreeMap::from([(place(0), (2, 10)), (place(1), (4, 10))]);
+        let places = BTreeSet::from([place(0), place(1)]);
+        let line = group_line(group, places, &ends, |_| true);
+        let lags: Vec<_> =
+            line.partitions.iter().map(|one| (&*one.topic, one.committed, one.lag)).collect();
+        assert_eq!(
+            lags,
+            [("gone", Some(3), None), ("orders", Some(7), Some(3)), ("orders", None, Some(6))]
+        );
+        assert_eq!((line.lag, line.partitions[2].member.as_deref()), (9, Some("c /h")));
     }
 }

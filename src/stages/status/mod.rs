@@ -33,8 +33,8 @@ Examples:
 
 `records` is the high minus the low watermark: an upper bound, for compaction leaves
 holes and transactions leave markers. `lag` is the high watermark minus what the group
-has committed; for a group of `consume` the ledger's positions are the truth, and
-Kafka's follow them. Sizes on disk are not shown: the Kafka library cannot ask for them.
+has committed, and all of a partition that it has committed nothing of; for a group of
+`consume` the ledger's positions are the truth, and Kafka's follow them. Sizes on disk are not shown: the Kafka library cannot ask for them.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
     /// What to show [default: all]
