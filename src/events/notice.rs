@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::decimal::Decimal;
 use super::parse::{self, Object};
@@ -65,7 +66,7 @@ pub struct Notice<'a> {
     #[serde(borrow)]
     currency: Option<Text<'a>>,
     #[serde(borrow)]
-    payment: Option<Object<Payment<'a>>>,
+    payment: Option<Payment<'a>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -76,17 +77,42 @@ struct Customer<'a> {
     email: Option<Text<'a>>,
 }
 
-/// An order that was not confirmed yet has a payment without a status.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// What became of the payment. In an order that was not confirmed yet it may be
+/// anything, which is no error.
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Payment<'a> {
-    #[serde(borrow)]
     status: Option<Text<'a>>,
-    #[serde(borrow)]
     code: Option<Text<'a>>,
-    #[serde(borrow)]
     reference: Option<Text<'a>>,
-    #[serde(borrow)]
     card_last4: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PaymentFields<'a> {
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reference: Option<&'a RawValue>,
+    #[serde(borrow)]
+    card_last4: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Payment<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&'a RawValue>::deserialize(deserializer)?.get();
+        let Ok(Object(fields)) = serde_json::from_str::<Object<PaymentFields<'a>>>(json) else {
+            return Ok(Payment::default());
+        };
+        let text = |json: Option<&'a RawValue>| serde_json::from_str::<Text<'a>>(json?.get()).ok();
+        Ok(Payment {
+            status: text(fields.status),
+            code: text(fields.code),
+            reference: text(fields.reference),
+            card_last4: text(fields.card_last4),
+        })
+    }
 }
 
 impl<'a> Notice<'a> {
@@ -100,17 +126,17 @@ impl<'a> Notice<'a> {
         if notice.id().len() > ID_BYTES_MAX {
             return Err(Reject::new("order_id", format!("longer than {ID_BYTES_MAX} bytes")));
         }
-        if let Some(status) = notice.status().filter(|status| occasion(Some(status)).is_none()) {
-            let reason = format!("neither approved nor declined: {status}");
-            return Err(Reject::new("payment.status", reason));
-        }
         Ok(notice)
     }
 
     /// What the customer is to be told; none of an order that is not urgent and was
     /// only placed.
     pub fn occasion(&self) -> Option<Occasion> {
-        let occasion = occasion(self.status())?;
+        let occasion = match self.status() {
+            Some("approved") => Occasion::Confirmed,
+            Some("declined") => Occasion::Declined,
+            _ => Occasion::Order,
+        };
         (occasion != Occasion::Order || self.priority == Priority::High).then_some(occasion)
     }
 
@@ -158,9 +184,11 @@ impl<'a> Notice<'a> {
         self.payment()?.reference.as_ref().map(Text::as_str)
     }
 
-    /// The last digits of the card.
+    /// The last four digits of the card; nothing longer is told, be it a number.
     pub fn card_last4(&self) -> Option<&str> {
-        self.payment()?.card_last4.as_ref().map(Text::as_str)
+        let digits = self.payment()?.card_last4.as_ref()?.as_str();
+        let is_short = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_short.then_some(digits)
     }
 
     fn status(&self) -> Option<&str> {
@@ -168,16 +196,7 @@ impl<'a> Notice<'a> {
     }
 
     fn payment(&self) -> Option<&Payment<'a>> {
-        self.payment.as_ref().map(|payment| &payment.0)
-    }
-}
-
-fn occasion(status: Option<&str>) -> Option<Occasion> {
-    match status {
-        None => Some(Occasion::Order),
-        Some("approved") => Some(Occasion::Confirmed),
-        Some("declined") => Some(Occasion::Declined),
-        Some(_) => None,
+        self.payment.as_ref()
     }
 }
 
@@ -211,8 +230,21 @@ mod tests {
             let event = event(priority, more.clone());
             assert_eq!(Notice::parse(&event).unwrap().occasion(), occasion, "{priority} {more}");
         }
-        let odd = event("low", json!({"payment": {"status": "maybe"}}));
-        assert_eq!(Notice::parse(&odd).unwrap_err().field, "payment.status");
+        for odd in [json!("4111111111111111"), json!({"status": "maybe"}), json!([]), json!(null)] {
+            let event = event("high", json!({ "payment": odd }));
+            assert_eq!(Notice::parse(&event).unwrap().occasion(), Some(Occasion::Order), "{odd}");
+        }
+        let odd = json!({"payment": {"status": "approved", "card_last4": 4242, "code": [1]}});
+        let event = event("low", odd);
+        assert_eq!(Notice::parse(&event).unwrap().occasion(), Some(Occasion::Confirmed));
+    }
+
+    #[test]
+    fn no_whole_card_number_is_taken_for_its_last_digits() {
+        for (given, told) in [("4242", Some("4242")), ("4111111111111111", None), ("٤٢", None)] {
+            let event = event("high", json!({"payment": {"card_last4": given}}));
+            assert_eq!(Notice::parse(&event).unwrap().card_last4(), told, "{given}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What publishing in transactions needs of the group member that read: the
 //! group's positions, and the member's place, by which zombies are fenced.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
+use rdkafka::consumer::{CommitMode, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -67,6 +67,27 @@ impl Consumer {
         let place = self.inner.group_metadata()?;
         // After it: the client's own thread answers both in order.
         (!self.inner.assignment_lost()).then(|| Place(Arc::new(place)))
+    }
+
+    /// Makes these the group's positions, and waits no longer than `limit` until
+    /// that is so; the client itself would wait for a minute.
+    ///
+    /// # Errors
+    /// When the broker refuses, or does not answer in time; then it may be so yet.
+    pub fn commit_positions(
+        &self,
+        positions: Vec<(i32, i64)>,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let list = self.positions(&positions)?;
+        let (inner, (done, waiting)) = (Arc::clone(&self.inner), mpsc::channel());
+        let commit = move || done.send(inner.commit(&list, CommitMode::Sync));
+        std::thread::Builder::new().name("positions".into()).spawn(commit)?;
+        let answer = waiting.recv_timeout(limit).context("no answer in time")?;
+        answer.context("cannot note the group's positions")
     }
 
     /// Reads partitions on from these positions; what was fetched before is

@@ -4,11 +4,14 @@
 //! | the server | during login | at MAIL | at RCPT | at the content |
 //! |---|---|---|---|---|
 //! | 4yz | away | later | later | later |
-//! | 421, hangs up, says nothing | away | away | away | unknown, but away after 421 |
+//! | 421, hangs up, says nothing | away | away | later | unknown, but later after 421 |
 //! | 5yz | stop | stop | never | never |
 //!
 //! "Away" says nothing about the mail: it is still to be sent, over another
-//! connection (RFC 5321, sections 3.8 and 4.2.1).
+//! connection (RFC 5321, sections 3.8 and 4.2.1). Once the server knows who gets
+//! it, that may be the reason: such a mail has to wait, or it would be the next
+//! one again and hold up all others. For the same cause MAIL with SMTPUTF8, which
+//! is about that mail, counts as RCPT does.
 
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::message::{Recipient, Sender};
@@ -55,6 +59,8 @@ pub struct Server {
 pub struct Session {
     connection: AsyncSmtpConnection,
     limit: Duration,
+    /// Whether the server has closed it, or no longer answers.
+    is_broken: bool,
 }
 
 impl Server {
@@ -83,7 +89,7 @@ impl Server {
         let opening = async {
             let mut connection = self.connect().await?;
             self.log_in(&mut connection).await?;
-            Ok(Session { connection, limit: self.limit })
+            Ok(Session { connection, limit: self.limit, is_broken: false })
         };
         // Connection, encryption and login are some answers, not one.
         match timeout(self.limit * 2, opening).await {
@@ -218,20 +224,30 @@ impl Session {
                 from.0.email
             ))
         };
-        self.command(Mail::new(Some(sender), options), refused).await?;
-        self.command(Rcpt::new(to.0.clone(), Vec::new()), Refusal::Never).await?;
-        self.command(Data, Refusal::Never).await
+        let is_about_it = !options.is_empty();
+        let mail = Mail::new(Some(sender), options);
+        match is_about_it {
+            true => self.command(mail, Refusal::Never).await.map_err(put_off)?,
+            false => self.command(mail, refused).await?,
+        }
+        let to = Rcpt::new(to.0.clone(), Vec::new());
+        self.command(to, Refusal::Never).await.map_err(put_off)?;
+        self.command(Data, Refusal::Never).await.map_err(put_off)
     }
 
     /// Sends the content and waits for the answer.
     ///
     /// # Errors
-    /// Any [`Refusal`] but [`Refusal::Stop`].
+    /// [`Refusal::Later`], [`Refusal::Never`] or [`Refusal::Unknown`].
     pub async fn send(&mut self, content: &[u8]) -> Result<(), Refusal> {
         let ended = ended(content);
-        match timeout(self.limit, self.connection.command(ended)).await {
+        let answer = timeout(self.limit, self.connection.command(ended)).await;
+        self.is_broken = is_last(&answer);
+        match answer {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.status().is_some() => Err(judge(&error, Refusal::Never)),
+            Ok(Err(error)) if error.status().is_some() => {
+                Err(put_off(judge(&error, Refusal::Never)))
+            }
             Ok(Err(error)) => {
                 Err(Refusal::Unknown(format!("no answer to the content: {}", said(&error))))
             }
@@ -242,10 +258,15 @@ impl Session {
         }
     }
 
+    /// Whether the server may take another mail over it.
+    pub fn is_good(&self) -> bool {
+        !self.is_broken
+    }
+
     /// Makes the connection ready for the next mail; false when it is of no more
     /// use.
     pub async fn reset(&mut self) -> bool {
-        self.command(Rset, Refusal::Away).await.is_ok()
+        self.is_good() && self.command(Rset, Refusal::Away).await.is_ok()
     }
 
     /// Says good-bye.
@@ -258,13 +279,33 @@ impl Session {
         command: impl std::fmt::Display,
         permanent: impl FnOnce(String) -> Refusal,
     ) -> Result<(), Refusal> {
-        match timeout(self.limit, self.connection.command(command)).await {
+        let answer = timeout(self.limit, self.connection.command(command)).await;
+        self.is_broken = is_last(&answer);
+        match answer {
             Ok(answer) => answer.map(|_: Response| ()).map_err(|error| judge(&error, permanent)),
             Err(_) => {
                 let limit = self.limit.as_secs();
                 Err(Refusal::Away(format!("the mail server says nothing within {limit} s")))
             }
         }
+    }
+}
+
+/// Whether nothing comes after this answer, or this silence.
+fn is_last(answer: &Result<Result<Response, Error>, Elapsed>) -> bool {
+    match answer {
+        Ok(Ok(_)) => false,
+        // 421 closes the connection.
+        Ok(Err(error)) => error.status().map(u16::from).is_none_or(|code| code == 421),
+        Err(_) => true,
+    }
+}
+
+/// What the end of the connection means for a mail that the server knows of.
+fn put_off(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Away(why) => Refusal::Later(why),
+        other => other,
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Mailing {
     pub sent: u64,
     /// Mails that will not be sent.
     pub failed: u64,
+    /// Of those, mails that nobody needed to try.
+    pub refused: u64,
     /// Mails whose content was not answered.
     pub unknown: u64,
     /// Mails that a server did not take for now.

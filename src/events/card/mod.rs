@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use super::decimal::Decimal;
 use super::members::members;
 
-pub use digits::mask_str;
+pub use digits::{mask, mask_str};
 
 /// How deep we look; deeper, what has a card number in it is left out.
 const DEPTH_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub fn clean(payload: &[u8]) -> Cow<'_, [u8]> {
     }
     let text = std::str::from_utf8(payload).ok();
     let Some((text, members)) = text.and_then(|text| Some((text, members(text)?))) else {
-        return digits::mask(payload);
+        return mask(payload);
     };
     let mut cleaner = Cleaner { seed: seed(&members), cards: 0, has_changed: false };
     let mut out = String::with_capacity(text.len());

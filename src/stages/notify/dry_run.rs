@@ -10,15 +10,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::intake::{Asked, plan};
+use super::plan::{Asked, plan, without_cards};
 use super::templates::{self, Details};
-use super::{Sending, join, partitions, sender};
+use super::{Sending, join, sender};
 use crate::cli::Context;
 use crate::config::smtp::SmtpSettings;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::mail::Planned;
 use crate::edges::smtp::message::{self, Recipient, Sender};
-use crate::error::Outcome;
+use crate::error::{Outcome, Unnamed};
 
 /// Who sends, where no mail server is named yet.
 const SENDER: &str = "Orders <orders@example.com>";
@@ -63,7 +63,8 @@ impl fmt::Display for Written {
 pub fn run(args: &Sending, folder: &Path, context: &Context) -> anyhow::Result<Written> {
     let from = match SmtpSettings::resolve(&context.connections) {
         Ok(smtp) => sender(&smtp)?,
-        Err(_) => Sender::parse(SENDER).map_err(anyhow::Error::msg)?,
+        Err(error) if error.is::<Unnamed>() => Sender::parse(SENDER).map_err(anyhow::Error::msg)?,
+        Err(error) => return Err(error),
     };
     fs::create_dir_all(folder).with_context(|| {
         format!("cannot create {}; name a folder you can write", folder.display())
@@ -88,7 +89,8 @@ fn read(
     written: &mut Written,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let count = i32::try_from(partitions(consumer, topic)?)?;
+    let count = consumer.partition_count(KAFKA_TIMEOUT)?;
+    let count = i32::try_from(count.with_context(|| format!("topic {topic} is gone"))?)?;
     let numbers: Vec<i32> = (0..count).collect();
     let positions = consumer.committed(&numbers, KAFKA_TIMEOUT)?;
     let ends = consumer.ask_ends(&numbers, KAFKA_TIMEOUT)?;
@@ -107,6 +109,7 @@ fn read(
                         Ok(Asked::Mail(mail)) => written.write(&mail, folder, from, context)?,
                         Err(reject) => {
                             written.rejected += 1;
+                            let reject = without_cards(reject);
                             context.console.warn(format_args!("a record is rejected: {reject}"));
                         }
                     }

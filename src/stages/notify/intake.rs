@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use super::plan::{Asked, plan, without_cards};
 use super::shared::Shared;
-use super::templates::Details;
 use crate::console::Console;
+use crate::edges::kafka::client;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::ledger::Owner;
 use crate::edges::postgres::mail::{Book, Planned};
 use crate::edges::postgres::retry::Backoff;
 use crate::edges::postgres::transaction::insert_dead;
-use crate::edges::smtp::message::Recipient;
+use crate::engine::checkpoint::TopicId;
 use crate::engine::record::{DeadLetter, Raw};
-use crate::events::Reject;
-use crate::events::notice::Notice;
+use crate::events::card;
 use crate::stop::Stop;
 
 /// The most records between two commits.
@@ -29,41 +29,12 @@ const BATCH_MAX: u64 = 500;
 const AGE_MAX: Duration = Duration::from_millis(100);
 /// How long the broker may take to tell the committed positions.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the broker may take to note positions, at the end.
+const TELL_LIMIT: Duration = Duration::from_secs(2);
 /// How long leaving the group may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long a poll waits for something to happen.
 const POLL: Duration = Duration::from_millis(50);
-
-/// What a record asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// A mail.
-    Mail(Box<Planned>),
-    /// None: nobody is told of this order.
-    Nothing,
-}
-
-/// What a record asks for.
-///
-/// # Errors
-/// When it is no order that a mail could be about.
-pub fn plan(raw: &Raw<'_>, group: &str, domain: &str) -> Result<Asked, Reject> {
-    let payload = raw.payload.ok_or_else(|| Reject::new("", "no payload (a tombstone)"))?;
-    let notice = Notice::parse(payload)?;
-    let Some(occasion) = notice.occasion() else { return Ok(Asked::Nothing) };
-    let details = serde_json::to_string(&Details::of(&notice))
-        .map_err(|error| Reject::new("", error.to_string()))?;
-    // What is no address may be of any length; the ledger's key is not.
-    let recipient: String = notice.recipient().chars().take(400).collect();
-    Ok(Asked::Mail(Box::new(Planned {
-        occasion,
-        order_id: notice.id().to_owned(),
-        message_id: super::message_id(group, occasion, notice.id(), &recipient, domain),
-        refused: Recipient::parse(&recipient).err(),
-        recipient,
-        details,
-    })))
-}
 
 /// Reads a topic.
 pub struct Intake {
@@ -87,7 +58,10 @@ pub struct Intake {
 
 #[derive(Debug, Clone, Copy)]
 struct Partition {
+    /// Where it goes on; below 0 for its first record.
     next_offset: i64,
+    /// As far as its mails are written down in this assignment, if any are.
+    noted: Option<i64>,
     end: i64,
     at_end: bool,
 }
@@ -106,6 +80,10 @@ struct Loop<'s> {
     runtime: tokio::runtime::Runtime,
     partitions: BTreeMap<i32, Partition>,
     batch: Batch,
+    /// Whether there is a place in the group; nothing can come before.
+    is_assigned: bool,
+    /// The topic that the positions are of.
+    topic_id: Option<TopicId>,
     last_record: Instant,
     is_waiting: bool,
 }
@@ -123,11 +101,17 @@ pub fn run(intake: Intake, shared: &Shared) -> anyhow::Result<()> {
         runtime,
         partitions: BTreeMap::new(),
         batch: Batch::default(),
+        is_assigned: false,
+        topic_id: None,
         last_record: Instant::now(),
         is_waiting: false,
     };
     let ended = state.go_on();
-    state.intake.consumer.close(CLOSE_LIMIT);
+    state.tell_positions();
+    let Loop { intake, runtime, .. } = state;
+    intake.consumer.close(CLOSE_LIMIT);
+    // A name server that does not answer would be waited for.
+    runtime.shutdown_background();
     ended
 }
 
@@ -161,11 +145,12 @@ impl Loop<'_> {
 
     /// Whether no more need be read.
     fn is_satisfied(&self) -> bool {
+        if !self.is_assigned {
+            return false;
+        }
         let idle = self.intake.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
         let is_read = |one: &Partition| one.at_end || one.next_offset >= one.end;
-        idle || (self.intake.until_end
-            && !self.partitions.is_empty()
-            && self.partitions.values().all(is_read))
+        idle || (self.intake.until_end && self.partitions.values().all(is_read))
     }
 
     fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {
@@ -179,9 +164,8 @@ impl Loop<'_> {
             }
             Happening::Assigned(numbers) => self.begin_reading(&numbers)?,
             Happening::Revoked => {
-                // What was read and not written down is for the next owner.
-                self.batch = Batch::default();
-                self.partitions.clear();
+                self.tell_positions();
+                self.let_go();
                 self.intake.consumer.unassign()?;
             }
             Happening::Away(why) => self.note_waiting(&why),
@@ -200,14 +184,21 @@ impl Loop<'_> {
     /// Reads partitions from the group's committed positions on; those that the
     /// group never read, from their first record.
     fn begin_reading(&mut self, numbers: &[i32]) -> anyhow::Result<()> {
-        self.batch = Batch::default();
-        self.partitions.clear();
+        self.let_go();
+        self.topic_id = self.intake.consumer.topic_id();
         let mut wait = Duration::from_millis(100);
-        while !numbers.is_empty() && !self.intake.stop.requested() {
+        while !self.intake.stop.requested() {
             match positions(&self.intake.consumer, numbers) {
                 Ok(partitions) => {
                     self.partitions = partitions;
+                    self.is_assigned = true;
                     break;
+                }
+                Err(error) if client::is_refused(&error) => {
+                    return Err(error.context(
+                        "this login may not go on in the group: grant its principal READ on the \
+                         group and on the topic",
+                    ));
                 }
                 Err(error) => self.note_waiting(&format!("{error:#}")),
             }
@@ -219,10 +210,55 @@ impl Loop<'_> {
         self.intake.consumer.assign(starts)
     }
 
+    /// What was read and not written down is for the next owner.
+    fn let_go(&mut self) {
+        self.batch = Batch::default();
+        self.partitions.clear();
+        self.is_assigned = false;
+    }
+
+    /// Makes sure that the group knows how far all is written down. Who does not
+    /// know reads again what is there already, so a short time will do.
+    fn tell_positions(&self) {
+        let noted = self.partitions.iter().filter_map(|(number, one)| Some((*number, one.noted?)));
+        let told = self.intake.consumer.commit_positions(noted.collect(), TELL_LIMIT);
+        if let Err(error) = told {
+            self.intake
+                .console
+                .detail(format_args!("the group does not know where we are: {error:#}"));
+        }
+    }
+
+    /// Whether records come from a topic other than the one whose positions were
+    /// asked for: it was deleted and created again meanwhile.
+    fn is_another_topic(&mut self) -> bool {
+        match (&self.topic_id, self.intake.consumer.topic_id()) {
+            (Some(known), Some(read)) => *known != read,
+            (None, read) => {
+                self.topic_id = read;
+                false
+            }
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Leaves the group and joins it again: it says where to go on.
+    fn rejoin(&mut self) -> anyhow::Result<()> {
+        self.let_go();
+        self.intake.consumer.rejoin()
+    }
+
     /// Writes the batch into the ledger, however long the database is away, and
     /// shows the group how far it was read. The group is polled all the while:
     /// who does not is put out of it.
     fn write_down(&mut self) -> anyhow::Result<()> {
+        if self.is_another_topic() {
+            self.intake.console.note(format_args!(
+                "topic {} was created again: reading it from its first record",
+                self.intake.owner.topic
+            ));
+            return self.rejoin();
+        }
         let mut backoff = Backoff::default();
         while self.batch.since.is_some() && !self.intake.stop.requested() {
             let Batch { mails, dead, .. } = &self.batch;
@@ -236,9 +272,13 @@ impl Loop<'_> {
             if let Some(fresh) = noted {
                 self.shared.planned(self.batch.records, fresh, self.batch.dead.len() as u64);
                 self.batch = Batch::default();
-                let read = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
                 // Below 0 where nothing was read yet.
-                self.intake.consumer.show_positions(read.filter(|(_, next)| *next >= 0));
+                for one in self.partitions.values_mut().filter(|one| one.next_offset >= 0) {
+                    one.noted = Some(one.next_offset);
+                }
+                let noted = self.partitions.iter().map(|(number, one)| (*number, one.noted));
+                let noted = noted.filter_map(|(number, noted)| Some((number, noted?)));
+                self.intake.consumer.show_positions(noted);
                 return self.intake.consumer.resume(self.partitions.keys().copied());
             }
             self.intake.consumer.pause(self.partitions.keys().copied())?;
@@ -266,12 +306,17 @@ impl Loop<'_> {
         let is_next = self.partitions.get(&number).is_some_and(|one| offset >= one.next_offset);
         if is_next {
             let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
-            self.intake.consumer.seek(starts)?;
+            if let Err(error) = self.intake.consumer.seek(starts) {
+                self.note_waiting(&format!("joining the group again: {error:#}"));
+                return self.rejoin();
+            }
         }
         Ok(())
     }
 
     fn note_waiting(&mut self, why: &str) {
+        // Nothing can come now, which is not the same as that nothing comes.
+        self.last_record = Instant::now();
         if !std::mem::replace(&mut self.is_waiting, true) {
             self.intake.console.note(format_args!("waiting: {why}"));
         }
@@ -288,8 +333,9 @@ impl Loop<'_> {
 fn positions(consumer: &Consumer, numbers: &[i32]) -> anyhow::Result<BTreeMap<i32, Partition>> {
     let read = consumer.committed(numbers, KAFKA_TIMEOUT)?;
     let ends = consumer.ask_ends(numbers, KAFKA_TIMEOUT)?;
-    let partition =
-        |((number, next_offset), end)| (number, Partition { next_offset, end, at_end: false });
+    let partition = |((number, next_offset), end)| {
+        (number, Partition { next_offset, noted: None, end, at_end: false })
+    };
     Ok(read.into_iter().zip(ends).map(partition).collect())
 }
 
@@ -320,13 +366,15 @@ impl Batch {
             Ok(Asked::Nothing) => {}
             Ok(Asked::Mail(mail)) => self.mails.push(*mail),
             Err(reject) => {
+                // serde quotes what it cannot read.
+                let reject = without_cards(reject);
                 shared.rejected(&reject);
                 self.dead.push(DeadLetter {
                     partition: raw.partition,
                     offset: raw.offset,
                     time_ms: raw.time_ms,
-                    key: raw.key.map(<[u8]>::to_vec),
-                    payload: raw.payload.map(<[u8]>::to_vec),
+                    key: raw.key.map(|key| card::mask(key).into_owned()),
+                    payload: raw.payload.map(|payload| card::clean(payload).into_owned()),
                     reject,
                 });
             }

@@ -4,9 +4,10 @@
 //! sent, `send` works that off over a few connections, and the ledger says what
 //! became of each (`edges/postgres/mail`).
 
-mod choose;
+mod asking;
 mod dry_run;
 mod intake;
+mod plan;
 mod rate;
 mod retry;
 mod send;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -32,21 +33,23 @@ use crate::config::smtp::SmtpSettings;
 use crate::config::{KafkaSettings, PostgresSettings, duration};
 use crate::edges::kafka::client;
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
-use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::ledger::Owner;
-use crate::edges::postgres::mail::book::locate;
 use crate::edges::postgres::mail::{Book, Mails};
-use crate::edges::postgres::{application_name, runtime};
+use crate::edges::postgres::runtime;
 use crate::edges::smtp::message::Sender;
 use crate::edges::smtp::session::Server;
+use crate::engine::metrics::Mailing;
 use crate::error::{Outcome, Usage};
 use crate::events::notice::Occasion;
 use crate::stop::Stop;
+use asking::ask;
 use intake::Intake;
 use send::Office;
 use shared::Shared;
 use summary::Summary;
 
+/// What is read where nothing else is said.
+const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
 /// How long a broker may take to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -56,7 +59,7 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  orderctl notify                                    customers of urgent orders, for ever
+  orderctl notify                                    for ever
   orderctl notify --from confirmed_orders,declined_orders
   orderctl notify --until-end --rate 100/s           what is there now, then exit
   orderctl notify --dry-run mails                    into a folder, nothing is sent
@@ -66,10 +69,10 @@ Examples:
 The event decides what is written: an order with a payment that is approved or
 declined gets that mail, any other one only if its priority is high. Of each
 order, each address gets one mail of each kind, however often the order is in
-the topics. Mail server, login and sender come from creds.json (auth-setup
+the topics: of an urgent one that is confirmed later, two. Mail server, login and sender come from creds.json (auth-setup
 --smtp-hostname …); the ledger from db-setup.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected or
-some mails not sent, 130 interrupted."
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some records were rejected, or
+some mails failed or are unknown at the end, 130 interrupted."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -90,8 +93,9 @@ enum Action {
 /// What is read and how it is sent.
 #[derive(Debug, Clone, clap::Args)]
 struct Sending {
-    /// Topics to read, separated by commas
-    #[arg(long, visible_alias = "topic-name", value_name = "TOPICS", value_delimiter = ',', default_value = "product_orders", value_parser = parse_topic_name)]
+    /// Topics to read, separated by commas [default: those of product_orders,
+    /// confirmed_orders and declined_orders that are there at the start]
+    #[arg(long, visible_alias = "topic-name", value_name = "TOPICS", value_delimiter = ',', value_parser = parse_topic_name)]
     from: Vec<String>,
 
     /// Consumer group, and whose mails they are in the ledger
@@ -183,24 +187,30 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
     }
     let server = Server::new(smtp, args.timeout)?;
     let (postgres, kafka) = (context.postgres()?, context.kafka()?);
-    let runtime = runtime()?;
-    let prepared = runtime.block_on(async {
-        tokio::select! {
-            prepared = prepare(args, &postgres) => prepared.map(Some),
-            () = context.stop.wait() => Ok(None),
-        }
-    })?;
-    let Some(mails) = prepared else { return Ok(Outcome::Interrupted) };
+    let Some(ledger) = ask(context, async |_, ledger| Ok(ledger.clone()))? else {
+        return Ok(Outcome::Interrupted);
+    };
+    let mails = Mails {
+        ledger,
+        group: args.group.clone(),
+        owner: uuid::Uuid::from_u128(rand::random()).to_string(),
+        repeats_max: args.repeat_unknown,
+    };
     let consumers = join(args, &kafka, context)?;
+    let topics: Vec<&str> = consumers.iter().map(|(topic, _)| topic.as_str()).collect();
     context.console.note(format_args!(
         "notify: reading {} as group {}, sending through {}",
-        args.from.join(", "),
+        topics.join(", "),
         args.group,
         server.address()
     ));
     context.metrics.set_unready(None);
     let run = Run { args, context, postgres, mails, from, server };
-    let summary = LocalSet::new().block_on(&runtime, run.finish(consumers))?;
+    let runtime = runtime()?;
+    let summary = LocalSet::new().block_on(&runtime, run.finish(consumers));
+    // A name server that does not answer would be waited for.
+    runtime.shutdown_background();
+    let summary = summary?;
     context.console.result(&summary)?;
     Ok(summary.outcome())
 }
@@ -219,17 +229,6 @@ fn sender(smtp: &SmtpSettings) -> anyhow::Result<Sender> {
     })
 }
 
-/// Finds the ledger.
-async fn prepare(args: &Sending, settings: &PostgresSettings) -> anyhow::Result<Mails> {
-    let client = connect(settings, &application_name(&args.group)).await?;
-    Ok(Mails {
-        ledger: locate(&client).await?,
-        group: args.group.clone(),
-        owner: uuid::Uuid::from_u128(rand::random()).to_string(),
-        repeats_max: args.repeat_unknown,
-    })
-}
-
 /// A member of the group for each topic, not yet subscribed.
 fn join(
     args: &Sending,
@@ -237,23 +236,43 @@ fn join(
     context: &Context,
 ) -> anyhow::Result<Vec<(String, Consumer)>> {
     client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-    let member = |topic: &String| {
+    let mut members = Vec::new();
+    let mut missing = Vec::new();
+    for topic in args.topics() {
         let config = client::client_config_over(&DEFAULTS, settings);
         let consumer = Joining::new(config, &args.group, &context.console, false)?.on(topic);
-        partitions(&consumer, topic)?;
-        Ok((topic.clone(), consumer))
-    };
-    args.from.iter().map(member).collect()
+        match consumer.partition_count(KAFKA_TIMEOUT)? {
+            Some(_) => members.push((topic.to_owned(), consumer)),
+            None if args.from.is_empty() => missing.push(topic),
+            None => bail!(
+                "there is no topic {topic}: publish to it with `orderctl produce --topic-name \
+                 {topic} --create-topic`, or name others with --from"
+            ),
+        }
+    }
+    if members.is_empty() {
+        bail!(
+            "there is none of the topics {}: publish to the first with `orderctl produce \
+             --create-topic`, or name others with --from",
+            missing.join(", ")
+        );
+    }
+    if !missing.is_empty() {
+        context.console.note(format_args!(
+            "not read, because there is no such topic yet: {}; start again when there is",
+            missing.join(", ")
+        ));
+    }
+    Ok(members)
 }
 
-/// How many partitions a topic has.
-fn partitions(consumer: &Consumer, topic: &str) -> anyhow::Result<usize> {
-    consumer.partition_count(KAFKA_TIMEOUT)?.ok_or_else(|| {
-        anyhow!(
-            "there is no topic {topic}: publish to it with `orderctl produce --topic-name {topic} \
-             --create-topic`, or name others with --from"
-        )
-    })
+impl Sending {
+    fn topics(&self) -> Vec<&str> {
+        match self.from.is_empty() {
+            true => FROM.to_vec(),
+            false => self.from.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 struct Run<'r> {
@@ -273,6 +292,7 @@ impl Run<'_> {
         // Set when there is nothing more to do, whoever finds that out.
         let halt = Stop::manual();
         let mut parts = JoinSet::new();
+        let topics: Vec<String> = consumers.iter().map(|(topic, _)| topic.clone()).collect();
         for (topic, consumer) in consumers {
             let (intake, shared) = (self.intake(topic, consumer, &halt), Arc::clone(&shared));
             parts.spawn_blocking(move || intake::run(intake, &shared).map(|()| Part::Intake));
@@ -290,8 +310,8 @@ impl Run<'_> {
             let office = Arc::clone(&office);
             parts.spawn_local(async move { send::run(office).await.map(|()| Part::Sender) });
         }
-        let (topics, only_due) = (args.from.len(), !args.until_end);
-        let watching = watch::until_done(&office, &context.stop, topics, only_due, &mut parts);
+        let (count, only_due) = (topics.len(), !args.until_end);
+        let watching = watch::until_done(&office, &context.stop, count, only_due, &mut parts);
         let ended = watching.await;
         halt.request();
         while let Some(part) = parts.join_next().await {
@@ -302,7 +322,8 @@ impl Run<'_> {
         let put_back = put_back.await;
         ended?;
         put_back?;
-        Ok(Summary::new(args, &shared.figures(), started.elapsed(), context.stop.requested()))
+        let figures = figures(&office).await?;
+        Ok(Summary::new(topics, args, &figures, started.elapsed(), context.stop.requested()))
     }
 
     fn book(&self, halt: &Stop) -> Book {
@@ -323,6 +344,22 @@ impl Run<'_> {
             idle_exit: self.args.idle_exit,
         }
     }
+}
+
+/// The figures of the run, with those mails as failed or unknown that still are: a
+/// repeat may have cured what is counted. Where the database is away, nobody knows
+/// better.
+async fn figures(office: &Office) -> anyhow::Result<Mailing> {
+    let (mut figures, ids) = (office.shared.figures(), office.shared.unsent());
+    if ids.is_empty() {
+        return Ok(figures);
+    }
+    let count = office.book.ask(async |mails, client| mails.count_unsent(client, &ids).await);
+    if let Some((failed, unknown)) = count.await? {
+        figures.failed = figures.refused + failed;
+        figures.unknown = unknown;
+    }
+    Ok(figures)
 }
 
 /// What has ended.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::choose::ask;
+use super::asking::ask;
 use crate::cli::Context;
 use crate::console::plural;
 use crate::edges::postgres::failure::describe;

@@ -79,14 +79,12 @@ pub async fn run(office: Arc<Office>) -> anyhow::Result<()> {
         let (fate, left) = office.deliver(&mail, session.take()).await?;
         session = left;
         office.settle(&mail, &fate).await?;
-        match (fate, was_open) {
+        match session {
+            Some(_) => backoff = Backoff::default(),
             // Servers close connections that are old or idle: a new one will do.
-            (Fate::PutBack, true) | (Fate::Sent | Fate::Failed(_) | Fate::Later(..), _) => {
-                backoff = Backoff::default();
-            }
-            (Fate::PutBack | Fate::Unknown(..), _) => {
-                tokio::select! { () = backoff.wait() => {}, () = office.stop.wait() => {} }
-            }
+            None if matches!(fate, Fate::PutBack) && was_open => backoff = Backoff::default(),
+            None if matches!(fate, Fate::Failed(_)) => {}
+            None => tokio::select! { () = backoff.wait() => {}, () = office.stop.wait() => {} },
         }
     }
     if let Some(session) = session {
@@ -145,10 +143,10 @@ impl Office {
         };
         match sent {
             Ok(()) => Ok((Fate::Sent, Some(session))),
-            Err(refusal @ (Refusal::Later(_) | Refusal::Never(_))) => {
-                Ok((self.judge(mail, refusal)?, Some(session)))
+            Err(refusal) => {
+                let is_good = session.is_good();
+                Ok((self.judge(mail, refusal)?, is_good.then_some(session)))
             }
-            Err(refusal) => Ok((self.judge(mail, refusal)?, None)),
         }
     }
 
@@ -222,10 +220,12 @@ impl Office {
             }
             Fate::Failed(why) => {
                 self.console.warn(format_args!("not sent: {about}: {why}"));
+                self.shared.note_unsent(&[mail.id]);
                 self.shared.count(|figures| figures.failed += 1);
             }
             Fate::Unknown(why, _) => {
                 self.console.warn(format_args!("perhaps sent: {about}: {why}"));
+                self.shared.note_unsent(&[mail.id]);
                 self.shared.count(|figures| figures.unknown += 1);
             }
             Fate::Later(why, _) => {

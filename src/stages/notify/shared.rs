@@ -1,5 +1,6 @@
 //! What the parts of a run tell each other and whoever looks on.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ const REJECTS_TOLD_MAX: u64 = 5;
 #[derive(Debug)]
 pub struct Shared {
     figures: Mutex<Mailing>,
+    /// Mails that failed, or that nobody knows about, at some time of the run.
+    unsent: Mutex<BTreeSet<i64>>,
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
     console: Console,
@@ -32,6 +35,7 @@ impl Shared {
         let bucket = period.map(|period| Bucket::new(period, Instant::now()));
         Shared {
             figures: Mutex::default(),
+            unsent: Mutex::default(),
             bucket: Mutex::new(bucket),
             metrics: Arc::clone(metrics),
             console: console.clone(),
@@ -52,6 +56,7 @@ impl Shared {
             figures.read += records;
             figures.planned += mails;
             figures.failed += refused;
+            figures.refused += refused;
             figures.rejected += rejected;
         });
         if mails > 0 {
@@ -79,6 +84,16 @@ impl Shared {
         if self.is_away.swap(false, Ordering::Relaxed) {
             self.console.note("the mail server is back");
         }
+    }
+
+    /// These mails were not sent, or perhaps not; another try may change that.
+    pub fn note_unsent(&self, ids: &[i64]) {
+        lock(&self.unsent).extend(ids);
+    }
+
+    /// Mails that were noted so.
+    pub fn unsent(&self) -> Vec<i64> {
+        lock(&self.unsent).iter().copied().collect()
     }
 
     /// Changes the figures.

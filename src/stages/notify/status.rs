@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::choose::ask;
+use super::asking::ask;
 use crate::cli::Context;
-use crate::console::escaped;
+use crate::console::{columns, escaped};
 use crate::edges::postgres::failure::describe;
 use crate::edges::postgres::mail::overview::{Count, Trouble, counts, troubles};
 use crate::error::Outcome;
@@ -55,11 +55,13 @@ impl fmt::Display for Status {
         if self.counts.is_empty() {
             return f.write_str("no mail was ever to be sent");
         }
-        write!(f, "{:<24} {:<10} {:<8} {:>8}  OLDEST", "GROUP", "KIND", "STATE", "MAILS")?;
-        for one in &self.counts {
-            let Count { group, kind, state, mails, oldest } = one;
-            write!(f, "\n{:<24} {kind:<10} {state:<8} {mails:>8}  {oldest}", escaped(group))?;
-        }
+        let mut rows =
+            vec![["GROUP", "KIND", "STATE", "MAILS", "OLDEST"].map(str::to_owned).to_vec()];
+        rows.extend(self.counts.iter().map(|one| {
+            let Count { group, kind, state, mails, oldest } = one.clone();
+            vec![escaped(&group).to_string(), kind, state, mails.to_string(), oldest]
+        }));
+        f.write_str(&columns(&rows))?;
         if !self.last_errors.is_empty() {
             f.write_str("\n\nlast errors")?;
         }

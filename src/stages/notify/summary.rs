@@ -28,9 +28,15 @@ pub struct Summary {
 
 impl Summary {
     /// From the figures of a run.
-    pub fn new(args: &Sending, figures: &Mailing, elapsed: Duration, interrupted: bool) -> Summary {
+    pub fn new(
+        topics: Vec<String>,
+        args: &Sending,
+        figures: &Mailing,
+        elapsed: Duration,
+        interrupted: bool,
+    ) -> Summary {
         Summary {
-            topics: args.from.clone(),
+            topics,
             group: args.group.clone(),
             read: figures.read,
             planned: figures.planned,

@@ -9,12 +9,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Part;
 use super::send::Office;
+use crate::console::plural;
 use crate::edges::postgres::Client;
 use crate::edges::postgres::mail::{LEASE, Mails};
 use crate::stop::Stop;
 
 /// How often the ledger is asked whether anything is open, once all is read.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a worker that waits for the database may take to ask it again.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
 /// Returns when the user stops the run, or when every topic is read and no mail is
 /// open; with `only_due`, mails that are put off may be left for another run.
@@ -63,19 +67,25 @@ pub async fn until_done(
 /// again at the next turn.
 async fn take_care(office: &Office) -> anyhow::Result<()> {
     office.shared.beat();
+    // Else the leases that are over may be of workers that could not renew them,
+    // and know more about their mails than we do.
+    let may_judge = office.book.reached_for().await >= LEASE + ANSWERS_WITHIN;
     let mut care = async |mails: &Mails, client: &Client| {
         mails.renew(client).await?;
-        let lost = mails.find_lost(client).await?;
+        let lost = match may_judge {
+            true => mails.find_lost(client).await?,
+            false => Vec::new(),
+        };
         Ok((lost, mails.count_open(client).await?))
     };
     let Some((lost, open)) = office.book.try_once(&mut care).await? else { return Ok(()) };
-    if lost > 0 {
-        office.console.warn(format_args!(
-            "a worker ended in the middle of {lost} mails: perhaps they were sent"
-        ));
+    if !lost.is_empty() {
+        let mails = plural(lost.len() as u64, "mail");
+        office.console.warn(format_args!("a worker ended in the middle of {mails}: perhaps sent"));
     }
+    office.shared.note_unsent(&lost);
     office.shared.count(|figures| {
-        figures.unknown += lost;
+        figures.unknown += lost.len() as u64;
         figures.open = open;
     });
     Ok(())

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Elsewhere, LIMIT, column, notify, sandbox, urgent};
-use crate::support::{Answer, Run, Smtp, Step, eventually, order, orderctl};
+use crate::seen::Watched;
+use crate::support::{Answer, Run, Smtp, Step, eventually, order, orderctl, sql};
 
 /// Every way to be refused, once or for ever, by the name of the recipient.
 fn moody(step: Step, to: &str, times: usize) -> Answer {
@@ -48,7 +49,7 @@ fn each_answer_of_the_server_has_its_consequence_for_that_mail_alone() {
     let elsewhere = Elsewhere::new(&server, "none");
     let run = notify(&sandbox).args(["--timeout", "2s", "--connections", "3"]);
     let done = elsewhere.at(run).finish().code(3).json();
-    assert_eq!([&done["failed"], &done["unknown"]], [2, 3], "{done}");
+    assert_eq!([&done["failed"], &done["unknown"]], [2, 1], "{done}");
     let states = column(&sandbox, "state");
     let errors = column(&sandbox, "last_error");
     for (index, (name, state, taken, error)) in FATES.iter().enumerate() {
@@ -57,6 +58,105 @@ fn each_answer_of_the_server_has_its_consequence_for_that_mail_alone() {
         assert!(errors[index].contains(error), "{name}: {}", errors[index]);
         assert!(mails.windows(2).all(|pair| pair[0].message_id == pair[1].message_id), "{name}");
     }
+}
+
+#[test]
+fn mails_that_the_server_hangs_up_on_for_ever_do_not_hold_up_others() {
+    let sandbox = sandbox("poison", 1);
+    let server = Smtp::start(|step, to, _| match (step, to) {
+        (Step::Rcpt, "bad0" | "bad1" | "bad2") => Answer::Say("421 4.7.0 not to this one"),
+        (Step::Data, "bad3") | (Step::Rcpt, "bad4") => Answer::HangUp,
+        _ => Answer::Good,
+    });
+    let names = ["bad0", "bad1", "bad2", "bad3", "bad4", "good"];
+    sandbox.publish(&names.map(|name| urgent(name, &format!("{name}@example.com"))));
+    let run = notify(&sandbox).args(["--connections", "2", "--give-up-after", "3s"]);
+    let done = Elsewhere::new(&server, "none").at(run).finish().code(3).json();
+    assert_eq!([&done["failed"], &done["sent"]], [5, 1], "{done}");
+    assert_eq!(server.taken("good").len(), 1);
+    let errors = column(&sandbox, "last_error");
+    assert!(errors[..5].iter().all(|error| error.starts_with("given up: ")), "{errors:?}");
+    assert!(server.offered("bad0") >= 2);
+}
+
+#[test]
+fn neither_the_rate_nor_the_number_of_connections_is_exceeded() {
+    let sandbox = sandbox("rate", 1);
+    let server = Smtp::start(|_, _, _| Answer::Good);
+    let orders: Vec<_> = (0..20).map(|id| urgent(&id.to_string(), "a@example.com")).collect();
+    sandbox.publish(&orders);
+    let run = notify(&sandbox).args(["--rate", "10/s", "--connections", "3"]);
+    let done = Elsewhere::new(&server, "none").at(run).finish().success().json();
+    assert_eq!((done["sent"].as_u64(), server.taken("a").len()), (Some(20), 20), "{done}");
+    // Ten are there at once, ten come one by one.
+    assert!(done["seconds"].as_f64().unwrap() >= 0.9, "{done}");
+    assert!((1..=3).contains(&server.most_open()), "{}", server.most_open());
+}
+
+#[test]
+fn a_mail_of_unknown_fate_is_sent_again_when_someone_says_so() {
+    let sandbox = sandbox("unknown", 1);
+    let server = Smtp::start(|step, _, times| match (step, times) {
+        (Step::Content, 0) => Answer::HangUp,
+        _ => Answer::Good,
+    });
+    sandbox.publish(&[urgent("o", "a@example.com")]);
+    let elsewhere = Elsewhere::new(&server, "none");
+    let once = notify(&sandbox).args(["--repeat-unknown", "0"]);
+    let done = elsewhere.at(once).finish().code(3).json();
+    assert_eq!([&done["sent"], &done["unknown"]], [0, 1], "{done}");
+    elsewhere.at(notify(&sandbox).args(["--repeat-unknown", "0"])).finish().success();
+    assert_eq!((column(&sandbox, "state"), server.taken("a").len()), (vec!["unknown".into()], 1));
+    let retry = ["notify", "retry", "--unknown", "o", "--yes", "-o", "json", "--group"];
+    let again = orderctl(retry.iter().chain(&[sandbox.group.as_str()])).success().json();
+    assert_eq!(again["mails"], 1);
+    elsewhere.at(notify(&sandbox)).finish().success();
+    let taken = server.taken("a");
+    assert_eq!((column(&sandbox, "state"), taken.len()), (vec!["sent".into()], 2));
+    assert_eq!(taken[0].message_id, taken[1].message_id);
+}
+
+#[test]
+fn no_card_number_is_told_or_kept() {
+    const NUMBER: &str = "4111111111111111";
+    let sandbox = sandbox("cards", 1);
+    let server = Smtp::start(|_, _, _| Answer::Good);
+    let mut odd = urgent("a", "a@example.com");
+    odd["payment"] = json!({"status": "approved", "card_last4": NUMBER});
+    let mut bad = urgent("b", "b@example.com");
+    bad["quantity"] = json!(NUMBER);
+    bad["payment"] = json!({"card_number": NUMBER});
+    sandbox.publish(&[odd, bad]);
+    let run = Elsewhere::new(&server, "none").at(notify(&sandbox)).arg("-v");
+    let done = run.finish().code(3);
+    assert_eq!([&done.json()["sent"], &done.json()["rejected"]], [1, 1], "{done}");
+    let letters = sql(&format!(
+        "select reason || encode(payload, 'escape') from orderctl.dead_letter
+         where group_name = '{}'",
+        sandbox.group
+    ));
+    let kept = format!("{done}{letters:?}{:?}", column(&sandbox, "details::text"));
+    assert!(kept.contains("quantity") && !kept.contains(NUMBER), "{kept}");
+}
+
+#[test]
+fn figures_are_served_while_it_runs() {
+    let sandbox = sandbox("figures", 1);
+    let server = Smtp::start(|step, to, _| match (step, to) {
+        (Step::Rcpt, "never") => Answer::Say("550 no such user"),
+        _ => Answer::Good,
+    });
+    sandbox.publish(&["a", "b", "never"].map(|name| urgent(name, &format!("{name}@example.com"))));
+    let run = Run::new(["notify", "--from", &sandbox.topic, "--group", &sandbox.group]);
+    let elsewhere = Elsewhere::new(&server, "none");
+    let watched = Watched::start(elsewhere.at(run));
+    watched.wait_for("all have their fate", |seen| {
+        seen.0.contains("orderctl_mails_total{state=\"sent\"} 2\n")
+            && seen.0.contains("orderctl_mails_total{state=\"failed\"} 1\n")
+    });
+    assert_eq!(watched.get("/healthz").0, 200);
+    watched.running.interrupt();
+    watched.running.finish().code(130);
 }
 
 #[test]
@@ -155,8 +255,8 @@ fn status_counts_and_retry_sends_what_had_failed() {
 #[test]
 fn a_stop_is_obeyed_while_the_server_says_nothing() {
     let sandbox = sandbox("stopped", 1);
-    let server = Smtp::start(|step, _, _| match step {
-        Step::Rcpt => Answer::Stall,
+    let server = Smtp::start(|step, _, times| match (step, times) {
+        (Step::Rcpt, 0) => Answer::Stall,
         _ => Answer::Good,
     });
     sandbox.publish(&[urgent("o", "a@example.com")]);
@@ -169,6 +269,9 @@ fn a_stop_is_obeyed_while_the_server_says_nothing() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert_eq!(column(&sandbox, "state"), ["sending"]);
     assert_eq!(column(&sandbox, "owner"), [""], "put back for the next one");
+    let next = elsewhere.at(notify(&sandbox)).finish().success().json();
+    assert_eq!([&next["read"], &next["sent"]], [0, 1], "{next}");
+    assert_eq!((column(&sandbox, "state"), server.taken("a").len()), (vec!["sent".into()], 1));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Workers that are killed, and several at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Elsewhere, LIMIT, address, column, notify, sandbox, urgent};
 use crate::support::mailbox::header;
-use crate::support::{Answer, Run, Smtp, Step, eventually, mailbox};
+use crate::support::{Answer, Proxy, Run, Smtp, Step, eventually, mailbox, stack, uri_at_port};
 
 #[test]
 fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent() {
@@ -21,12 +22,44 @@ fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent
     running.kill();
     assert_eq!(column(&sandbox, "state"), ["sending"; 2]);
 
-    let done = elsewhere.at(notify(&sandbox)).finish().code(3).json();
-    assert_eq!([&done["sent"], &done["unknown"]], [2, 1], "{done}");
+    let done = elsewhere.at(notify(&sandbox)).finish().success().json();
+    assert_eq!([&done["sent"], &done["unknown"]], [2, 0], "{done}");
     assert_eq!(column(&sandbox, "unknowns"), ["1", "0"]);
     let repeated = server.taken("content");
     assert_eq!((repeated.len(), server.taken("rcpt").len()), (2, 1));
     assert_eq!(repeated[0].message_id, repeated[1].message_id);
+}
+
+#[test]
+fn a_mail_that_was_taken_while_the_database_was_away_is_not_sent_again_by_another() {
+    let sandbox = sandbox("outage", 2);
+    let database = Arc::new(Proxy::to(stack().postgres));
+    let cut = Arc::clone(&database);
+    let server = Smtp::start(move |step, _, times| {
+        if (step, times) == (Step::Content, 0) {
+            cut.refuse(true);
+            cut.cut();
+        }
+        Answer::Good
+    });
+    let elsewhere = Elsewhere::new(&server, "none");
+    let worker = || {
+        let run =
+            notify(&sandbox).env("ORDERCTL_POSTGRES_URI", uri_at_port(database.address.port()));
+        elsewhere.at(run).arg("-v").spawn()
+    };
+    sandbox.publish(&[urgent("o", "a@example.com")]);
+    let workers = [worker(), worker()];
+    eventually("the lease is over", LIMIT, || {
+        column(&sandbox, "content_at is not null and lease_until < now()") == ["t"]
+    });
+    database.refuse(false);
+    let sent: u64 = workers
+        .into_iter()
+        .map(|worker| worker.finish().success().json()["sent"].as_u64().unwrap())
+        .sum();
+    assert_eq!((sent, server.taken("a").len()), (1, 1));
+    assert_eq!(column(&sandbox, "state || unknowns"), ["sent0"]);
 }
 
 #[test]
@@ -48,7 +81,7 @@ fn two_workers_that_are_killed_and_restarted_leave_one_mail_an_order() {
         victim.kill();
     }
     steady.kill();
-    notify(&sandbox).limit(LIMIT + Duration::from_secs(30)).finish();
+    notify(&sandbox).limit(LIMIT + Duration::from_secs(30)).finish().success();
 
     let mails = mailbox(&to);
     let states = column(&sandbox, "state || unknowns");

@@ -52,6 +52,8 @@ struct Seen {
     steps: HashMap<(Step, String), usize>,
     stalled: usize,
     logins: usize,
+    open: usize,
+    most_open: usize,
 }
 
 /// The running server.
@@ -108,7 +110,15 @@ impl Smtp {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
                 let tls = tls.clone();
-                std::thread::spawn(move || converse(stream, seen, script, tls));
+                {
+                    let mut seen = seen.lock().expect("no panic");
+                    seen.open += 1;
+                    seen.most_open = seen.most_open.max(seen.open);
+                }
+                std::thread::spawn(move || {
+                    converse(stream, Arc::clone(&seen), script, tls);
+                    seen.lock().expect("no panic").open -= 1;
+                });
             }
         });
         server
@@ -128,6 +138,11 @@ impl Smtp {
     /// How many logins it let in.
     pub fn logins(&self) -> usize {
         self.seen.lock().expect("no panic").logins
+    }
+
+    /// The most connections that there were at the same time.
+    pub fn most_open(&self) -> usize {
+        self.seen.lock().expect("no panic").most_open
     }
 
     /// How often a recipient was offered.

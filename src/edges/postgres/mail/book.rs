@@ -1,11 +1,10 @@
 //! A connection to the ledger of mails that waits for a database that is away.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use tokio::sync::Mutex;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use super::Mails;
@@ -13,14 +12,15 @@ use crate::config::PostgresSettings;
 use crate::console::Console;
 use crate::edges::postgres::connect::{ConnectError, connect};
 use crate::edges::postgres::failure::{Class, classify, describe};
-use crate::edges::postgres::identifier::Identifier;
-use crate::edges::postgres::ledger::{self, Ledger};
+use crate::edges::postgres::ledger::Ledger;
 use crate::edges::postgres::retry::Backoff;
-use crate::edges::postgres::setup::refuse_outdated;
+use crate::edges::postgres::whereabouts::find_ledger;
 use crate::stop::Stop;
 
 /// How long the database gets after a stop was requested.
 const LAST_TRY: Duration = Duration::from_secs(2);
+/// A question that takes longer was asked in a time without a database.
+const SOON: Duration = Duration::from_secs(2);
 
 /// The ledger, on a connection that is made anew when it is lost. Shared by
 /// whatever runs on one runtime.
@@ -38,6 +38,8 @@ pub struct Book {
 struct Connection {
     client: Option<Arc<Client>>,
     is_waiting: bool,
+    /// Since when every question was answered, and soon.
+    reached_since: Option<Instant>,
 }
 
 /// Finds the ledger: in its own schema, else where the role's tables are.
@@ -45,18 +47,8 @@ struct Connection {
 /// # Errors
 /// When there is none or it is too old, with the cure.
 pub async fn locate(client: &Client) -> anyhow::Result<Ledger> {
-    let said = |error: Error| anyhow!("cannot look for the ledger: {}", describe(&error));
-    let sql = "select coalesce(current_schema(), 'public')::text";
-    let row =
-        client.query_typed_one(sql, &[] as &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)]);
-    let beside: Identifier =
-        row.await.map_err(said)?.get::<_, &str>(0).parse().map_err(anyhow::Error::msg)?;
-    let found = ledger::locate(client, &beside).await.map_err(said)?;
-    let ledger = found.ok_or_else(|| {
-        anyhow!("there is no ledger to note mails in: make it with `orderctl db-setup`")
-    })?;
-    refuse_outdated(client, &ledger).await?;
-    Ok(ledger)
+    let found = find_ledger(client, None).await.context("cannot look for the ledger")?;
+    found.context("there is no ledger to note mails in: make it with `orderctl db-setup`")
 }
 
 impl Book {
@@ -103,6 +95,7 @@ impl Book {
         &self,
         question: &mut impl AsyncFnMut(&Mails, &Client) -> Result<T, Error>,
     ) -> anyhow::Result<Option<T>> {
+        let asked = Instant::now();
         let client = match self.client().await {
             Ok(client) => client,
             Err(error) if error.class() == Class::Stop => return Err(error.into()),
@@ -113,7 +106,7 @@ impl Book {
         };
         match question(&self.mails, &client).await {
             Ok(answer) => {
-                self.note_back().await;
+                self.note_back(asked).await;
                 Ok(Some(answer))
             }
             Err(error) => match classify(&error) {
@@ -145,14 +138,25 @@ impl Book {
         tokio::time::sleep(LAST_TRY).await;
     }
 
+    /// For how long every question was answered, and soon.
+    pub async fn reached_for(&self) -> Duration {
+        let since = self.state.lock().await.reached_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     async fn note_waiting(&self, why: &str) {
-        if !std::mem::replace(&mut self.state.lock().await.is_waiting, true) {
+        let mut state = self.state.lock().await;
+        state.reached_since = None;
+        if !std::mem::replace(&mut state.is_waiting, true) {
             self.console.note(format_args!("waiting: {why}"));
         }
     }
 
-    async fn note_back(&self) {
-        if std::mem::take(&mut self.state.lock().await.is_waiting) {
+    async fn note_back(&self, asked: Instant) {
+        let mut state = self.state.lock().await;
+        let known = state.reached_since.filter(|_| asked.elapsed() < SOON);
+        state.reached_since = Some(known.unwrap_or_else(Instant::now));
+        if std::mem::take(&mut state.is_waiting) {
             self.console.note("the database is back");
         }
     }

@@ -213,7 +213,12 @@ impl Mails {
             Fate::Sent => {
                 ("state = 'sent', sent_at = now(), last_error = null", "", Duration::ZERO)
             }
-            Fate::Failed(why) => ("state = 'failed', last_error = $3", why, Duration::ZERO),
+            Fate::Failed(why) => (
+                "state = 'failed', last_error = $3 || case when unknowns > 0
+                     then ' (an earlier try may have arrived)' else '' end",
+                why,
+                Duration::ZERO,
+            ),
             Fate::Unknown(why, wait) => (
                 "state = 'unknown', unknowns = unknowns + 1, last_error = $3,
                  next_try_at = now() + $4 * interval '1 second'",
@@ -278,20 +283,37 @@ impl Mails {
     }
 
     /// Gives up the leases of workers that ended while a mail's content was on the
-    /// way; how many mails those are.
+    /// way; which mails those are.
     ///
     /// # Errors
     /// Whatever the server says.
-    pub async fn find_lost(&self, client: &Client) -> Result<u64, Error> {
+    pub async fn find_lost(&self, client: &Client) -> Result<Vec<i64>, Error> {
         let sql = format!(
             "update {} set state = 'unknown', unknowns = unknowns + 1, owner = null,
                  lease_until = null, updated_at = now(), next_try_at = now(),
                  last_error = 'the worker ended before it could note the answer'
              where group_name = $1 and state = 'sending' and content_at is not null
-                 and lease_until < now()",
+                 and lease_until < now() returning id",
             self.table()
         );
-        client.execute_typed(&sql, &[(&self.group, Type::TEXT)]).await
+        let lost = client.query_typed(&sql, &[(&self.group, Type::TEXT)]).await?;
+        Ok(lost.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// How many of these mails have failed, and of how many nobody can say.
+    ///
+    /// # Errors
+    /// Whatever the server says.
+    pub async fn count_unsent(&self, client: &Client, ids: &[i64]) -> Result<(u64, u64), Error> {
+        let sql = format!(
+            "select count(*) filter (where state = 'failed'),
+                 count(*) filter (where state = 'unknown')
+             from {} where id = any($1)",
+            self.table()
+        );
+        let row = client.query_typed_one(&sql, &[(&ids, Type::INT8_ARRAY)]).await?;
+        let count = |at| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
+        Ok((count(0), count(1)))
     }
 
     /// How many mails are not done with.

@@ -13,8 +13,8 @@ pub fn ask<T>(
     context: &Context,
     question: impl AsyncFnOnce(&Client, &Ledger) -> anyhow::Result<T>,
 ) -> anyhow::Result<Option<T>> {
-    let settings = context.postgres()?;
-    runtime()?.block_on(async {
+    let (settings, runtime) = (context.postgres()?, runtime()?);
+    let answer = runtime.block_on(async {
         let asking = async {
             let client = connect(&settings, "orderctl notify").await?;
             let ledger = locate(&client).await?;
@@ -24,5 +24,8 @@ pub fn ask<T>(
             answer = asking => answer.map(Some),
             () = context.stop.wait() => Ok(None),
         }
-    })
+    });
+    // A name server that does not answer would be waited for.
+    runtime.shutdown_background();
+    answer
 }
