@@ -3,6 +3,7 @@
 
 pub mod message;
 pub mod session;
+mod wary;
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 

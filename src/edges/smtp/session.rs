@@ -22,10 +22,12 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
+use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::message::{Recipient, Sender};
+use super::wary::Wary;
 use crate::config::creds::SmtpSecurity;
 use crate::config::smtp::SmtpSettings;
 use crate::edges::trust::{Trust, printable, system_authorities};
@@ -101,29 +103,39 @@ impl Server {
     async fn connect(&self) -> Result<AsyncSmtpConnection, Refusal> {
         let creds = &self.settings.creds;
         let host = creds.hostname.trim_start_matches('[').trim_end_matches(']');
-        let is_tls = creds.security == SmtpSecurity::Tls;
-        let at_once = self.tls.clone().filter(|_| is_tls);
         let hello = hello();
-        let opened = AsyncSmtpConnection::connect_tokio1(
-            (host, creds.port),
-            Some(self.limit),
-            &hello,
-            at_once,
-            None,
-        );
-        let mut connection = opened.await.map_err(|error| self.explain(&error))?;
-        if creds.security == SmtpSecurity::Starttls {
-            if !connection.can_starttls() {
-                return Err(Refusal::Stop(format!(
-                    "{} does not offer STARTTLS: check the port, or set smtp.security in \
-                     creds.json to tls (or to none, for a server on this machine)",
-                    self.address()
-                )));
-            }
-            let tls = self.tls.clone();
-            let tls = tls.ok_or_else(|| Refusal::Stop("there is no TLS to start".to_owned()))?;
-            connection.starttls(tls, &hello).await.map_err(|error| self.explain(&error))?;
+        let at_once = match creds.security {
+            SmtpSecurity::Starttls => return self.connect_and_encrypt(host, &hello).await,
+            SmtpSecurity::Tls => self.tls.clone(),
+            SmtpSecurity::None => None,
+        };
+        let place = (host, creds.port);
+        let limit = Some(self.limit);
+        let opened = AsyncSmtpConnection::connect_tokio1(place, limit, &hello, at_once, None);
+        opened.await.map_err(|error| self.explain(&error))
+    }
+
+    async fn connect_and_encrypt(
+        &self,
+        host: &str,
+        hello: &ClientId,
+    ) -> Result<AsyncSmtpConnection, Refusal> {
+        let stream = timeout(self.limit, TcpStream::connect((host, self.settings.creds.port)));
+        let stream = stream.await.map_err(|_| Refusal::Away(self.silent()))?;
+        let stream = stream.map_err(|error| self.unreachable(&printable(&error.to_string())))?;
+        let stream = Box::new(Wary::new(stream));
+        let opened = AsyncSmtpConnection::connect_with_transport(stream, hello).await;
+        let mut connection = opened.map_err(|error| self.explain(&error))?;
+        if !connection.can_starttls() {
+            return Err(Refusal::Stop(format!(
+                "{} does not offer STARTTLS: check the port, or set smtp.security in \
+                 creds.json to tls (or to none, for a server on this machine)",
+                self.address()
+            )));
         }
+        let tls = self.tls.clone();
+        let tls = tls.ok_or_else(|| Refusal::Stop("there is no TLS to start".to_owned()))?;
+        connection.starttls(tls, hello).await.map_err(|error| self.explain(&error))?;
         Ok(connection)
     }
 
@@ -164,12 +176,22 @@ impl Server {
             ));
         }
         if said.contains("wrong version number") || said.contains("packet length too long") {
+            if self.settings.creds.security == SmtpSecurity::Starttls {
+                return Refusal::Stop(format!(
+                    "{address} offers STARTTLS, and then does not speak TLS: it is broken, or \
+                     someone on the way changes what it says ({said})"
+                ));
+            }
             return Refusal::Stop(format!(
                 "{address} does not speak TLS at once: check the port, or set smtp.security in \
                  creds.json to starttls ({said})"
             ));
         }
-        Refusal::Away(format!("no connection to the mail server {address}: {said}"))
+        self.unreachable(&said)
+    }
+
+    fn unreachable(&self, why: &str) -> Refusal {
+        Refusal::Away(format!("no connection to the mail server {}: {why}", self.address()))
     }
 
     fn silent(&self) -> String {

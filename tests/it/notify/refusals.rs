@@ -41,5 +41,10 @@ fn a_server_without_encryption_or_of_a_stranger_gets_neither_login_nor_mail() {
     let distrusted = Elsewhere::new(&stranger, "starttls").at(notify(&sandbox)).finish().code(1);
     assert!(distrusted.stderr.contains("ca.pem"), "{distrusted}");
     assert_eq!(stranger.logins(), 0);
+
+    let injected = Smtp::with_injection();
+    let fooled = Elsewhere::new(&injected, "starttls").at(notify(&sandbox)).finish().code(1);
+    assert!(fooled.stderr.contains("does not speak TLS"), "{fooled}");
+    assert_eq!(injected.logins(), 0);
     assert_eq!(column(&sandbox, "state || coalesce(owner, '')"), ["sending"]);
 }

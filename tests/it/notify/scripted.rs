@@ -127,8 +127,8 @@ fn no_card_number_is_told_or_kept() {
     bad["quantity"] = json!(NUMBER);
     bad["payment"] = json!({"card_number": NUMBER});
     sandbox.publish(&[odd, bad]);
-    let run = Elsewhere::new(&server, "none").at(notify(&sandbox)).arg("-v");
-    let done = run.finish().code(3);
+    let elsewhere = Elsewhere::new(&server, "none");
+    let done = elsewhere.at(notify(&sandbox)).arg("-v").finish().code(3);
     assert_eq!([&done.json()["sent"], &done.json()["rejected"]], [1, 1], "{done}");
     let letters = sql(&format!(
         "select reason || encode(payload, 'escape') from orderctl.dead_letter

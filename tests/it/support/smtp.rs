@@ -71,6 +71,8 @@ struct Conversation {
     script: Arc<Script>,
     to: String,
     over_tls: bool,
+    /// What stands right behind the answer to STARTTLS.
+    injected: &'static str,
 }
 
 impl Smtp {
@@ -86,6 +88,15 @@ impl Smtp {
         Smtp::with_identity(&read("kafka.cert"), &read("kafka.key"))
     }
 
+    /// As [`Smtp::with_starttls`], where someone on the way adds an answer to the
+    /// one before encryption.
+    pub fn with_injection() -> Smtp {
+        let folder = stack().folder.join("tls");
+        let read = |name: &str| std::fs::read(folder.join(name)).expect("the stack's files");
+        let acceptor = acceptor(&read("kafka.cert"), &read("kafka.key"));
+        Smtp::listen(Arc::new(|_, _, _| Answer::Good), Some((acceptor, "\r\n250 AUTH PLAIN")))
+    }
+
     /// Offers STARTTLS, with a certificate that nobody knows.
     pub fn of_a_stranger() -> Smtp {
         let names = vec!["127.0.0.1".to_owned()];
@@ -95,12 +106,11 @@ impl Smtp {
     }
 
     fn with_identity(certificate: &[u8], key: &[u8]) -> Smtp {
-        let identity = Identity::from_pkcs8(certificate, key).expect("an identity");
-        let acceptor = TlsAcceptor::new(identity).expect("a TLS server");
-        Smtp::listen(Arc::new(|_, _, _| Answer::Good), Some(acceptor))
+        let tls = acceptor(certificate, key);
+        Smtp::listen(Arc::new(|_, _, _| Answer::Good), Some((tls, "")))
     }
 
-    fn listen(script: Arc<Script>, tls: Option<TlsAcceptor>) -> Smtp {
+    fn listen(script: Arc<Script>, tls: Option<(TlsAcceptor, &'static str)>) -> Smtp {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -152,19 +162,26 @@ impl Smtp {
     }
 }
 
+fn acceptor(certificate: &[u8], key: &[u8]) -> TlsAcceptor {
+    let identity = Identity::from_pkcs8(certificate, key).expect("an identity");
+    TlsAcceptor::new(identity).expect("a TLS server")
+}
+
 /// One client; a broken connection ends it.
 fn converse(
     stream: TcpStream,
     seen: Arc<Mutex<Seen>>,
     script: Arc<Script>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, &'static str)>,
 ) {
+    let injected = tls.as_ref().map_or("", |(_, injected)| injected);
     let plain = stream.try_clone().expect("a second handle");
     let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
-    let mut talk = Conversation { stream, seen, script, to: String::new(), over_tls: false };
+    let mut talk =
+        Conversation { stream, seen, script, to: String::new(), over_tls: false, injected };
     let Ok(true) = talk.answer(Step::Greeting, "220 test") else { return };
     let ended = talk.go_on(tls.is_some());
-    if let (Ok(End::Tls), Some(acceptor)) = (ended, tls) {
+    if let (Ok(End::Tls), Some((acceptor, _))) = (ended, tls) {
         let Ok(tls) = acceptor.accept(plain) else { return };
         talk.stream = BufReader::new(Box::new(tls) as Box<dyn Stream>);
         talk.over_tls = true;
@@ -189,7 +206,7 @@ impl Conversation {
                 "EHLO" if offers_tls => self.say("250-test\r\n250 STARTTLS")?,
                 "EHLO" => self.say("250-test\r\n250 AUTH PLAIN LOGIN")?,
                 "STAR" if offers_tls => {
-                    self.say("220 go on")?;
+                    self.say(&format!("220 go on{}", self.injected))?;
                     return Ok(End::Tls);
                 }
                 "AUTH" => self.log_in()?,
