@@ -86,6 +86,8 @@ fn what_is_not_there_is_named_with_its_cure() {
     assert!(twice.stderr.contains("twice"), "{twice}");
     let rate = orderctl(["notify", "--rate", "10/d"]).code(2);
     assert!(rate.stderr.contains("100/s"), "{rate}");
+    let group = orderctl(["notify", "--group", &"g".repeat(256)]).code(2);
+    assert!(group.stderr.contains("at most 255 bytes"), "{group}");
     let which = orderctl(["notify", "retry"]).code(2);
     assert!(which.stderr.contains("--failed"), "{which}");
 }

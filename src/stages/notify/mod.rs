@@ -50,6 +50,8 @@ use summary::Summary;
 
 /// What is read where nothing else is said.
 const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
+/// The longest group's name: it is part of the ledger's key.
+const GROUP_BYTES_MAX: usize = 255;
 /// How long a broker may take to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -172,6 +174,10 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
     let topics: std::collections::BTreeSet<&String> = args.from.iter().collect();
     if topics.len() < args.from.len() {
         return Err(Usage("--from names a topic twice".to_owned()).into());
+    }
+    if args.group.len() > GROUP_BYTES_MAX {
+        let text = format!("--group may have at most {GROUP_BYTES_MAX} bytes: take a shorter name");
+        return Err(Usage(text).into());
     }
     if let Some(folder) = &args.dry_run {
         let summary = dry_run::run(args, folder, context)?;

@@ -31,8 +31,9 @@ pub fn plan(raw: &Raw<'_>, group: &str, domain: &str) -> Result<Asked, Reject> {
     let Some(occasion) = notice.occasion() else { return Ok(Asked::Nothing) };
     let details = serde_json::to_string(&Details::of(&notice))
         .map_err(|error| Reject::new("", error.to_string()))?;
-    // What is no address may be of any length; the ledger's key is not.
-    let recipient: String = notice.recipient().chars().take(400).collect();
+    // What is no address may be of any length; the ledger's key is not, and with an
+    // order's id of 1000 bytes it may have 2700. One more than an address may have.
+    let recipient: String = notice.recipient().chars().take(321).collect();
     Ok(Asked::Mail(Box::new(Planned {
         occasion,
         order_id: notice.id().to_owned(),
