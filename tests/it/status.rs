@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Proxy, Run, Sandbox, eventually, kafka, order, order_with, orderctl, orders, stack,
+    Proxy, Raw, Run, Sandbox, eventually, kafka, order, order_with, orderctl, orders, stack,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -128,8 +128,42 @@ fn city_topics_are_shown_with_the_cities_as_written_and_the_shared_one_is_named(
     assert_eq!(shared["topic"], format!("{prefix}overflow--shared"));
     assert_eq!((&shared["cities"], &shared["shared"]), (&json!(["Bern", "東京"]), &json!(true)));
 
+    assert_eq!((&own["sampled"], &shared["sampled"]), (&json!(false), &json!(false)));
+
     let table = orderctl(["status", "city-topics", "--prefix", &prefix]).success();
     assert!(table.stdout.contains("(shared by cities beyond --max-topics) Bern, 東京"), "{table}");
+    assert!(!table.stdout.contains("others"), "{table}");
+
+    // Of more records than are read nobody knows what cities they name.
+    let blank = Raw { payload: Some(b"{}"), ..Raw::default() };
+    kafka().produce(own["topic"].as_str().unwrap(), [blank; 100]);
+    let line = ["status", "city-topics", "--prefix", &prefix];
+    let sample = Run::new(line).arg("-o").arg("json").finish().success().json();
+    assert_eq!(sample["city-topics"][1]["sampled"], true, "{sample:#}");
+    let table = orderctl(line).success();
+    assert!(table.stdout.contains("… perhaps others"), "{table}");
+}
+
+#[test]
+fn watching_on_a_terminal_draws_one_picture_over_the_other() {
+    let sandbox = Sandbox::new("drawn").with_topic(1);
+    let line = ["status", "topics", "--topic-name", &sandbox.topic, "--watch", "100ms"];
+    let mut terminal = Run::new(line).on_terminal();
+    let row = |records: u32| format!("{}  1           1         {records}", sandbox.topic);
+    // To the corner, and at the end everything below is cleared.
+    terminal.wait_for("\x1b[H");
+    terminal.wait_for(&row(0));
+    terminal.wait_for("\x1b[J");
+    sandbox.publish(&[order("1")]);
+    terminal.wait_for(&row(1));
+    terminal.signal("INT");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(130), "{screen}");
+    let pictures: Vec<&str> = screen.split("\x1b[H").skip(1).collect();
+    // The last one may not have been read to its end.
+    let (_, whole) = pictures.split_last().unwrap();
+    let has_both_tables = |picture: &&str| picture.matches(&*sandbox.topic).count() == 2;
+    assert!(!whole.is_empty() && whole.iter().all(has_both_tables), "{screen}");
 }
 
 fn text_of(log: &Path) -> String {

@@ -1,5 +1,6 @@
 //! `trace`: everywhere that one order is.
 
+use orderctl::edges::kafka::murmur2::partition;
 use serde_json::{Value, json};
 
 use crate::support::{Database, Raw, Run, Sandbox, kafka, order, order_with, stack, uri};
@@ -169,6 +170,76 @@ fn a_record_whose_key_belongs_elsewhere_is_found_by_its_payload() {
     let found = trace(&sandbox, &ahead).finish().success().json();
     assert_eq!(stages(&found).len(), 1, "{found:#}");
     assert_eq!(looked(&found, &sandbox.topic)["by_key"], false);
+}
+
+#[test]
+fn a_source_of_another_partitioner_is_sought_though_others_have_it_by_its_key() {
+    let sandbox = Sandbox::new("partitioner").with_topic(4);
+    let letters = format!("{}_dead_letters", sandbox.topic);
+    kafka().create_topic(&letters, 1, &[]);
+    let event = order("misplaced").to_string();
+    let home = partition(b"misplaced", 4).unwrap();
+    let publish = |topic: &str, partition: i32| {
+        let (key, payload) = (Some(&b"misplaced"[..]), Some(event.as_bytes()));
+        kafka().produce(topic, [Raw { partition: Some(partition), key, payload }]);
+    };
+    publish(&letters, 0);
+    publish(&sandbox.topic, (home + 1) % 4);
+
+    let found = trace(&sandbox, "misplaced").finish().success().json();
+    let mut stages = stages(&found);
+    stages.sort_unstable();
+    assert_eq!(stages, ["dead-letter", "record"], "{found:#}");
+    assert_eq!(looked(&found, &sandbox.topic)["by_key"], false);
+    assert_eq!(looked(&found, &letters)["by_key"], true);
+}
+
+#[test]
+fn the_topics_of_the_stages_are_looked_into_unless_others_are_named() {
+    // Other tests may use the topics too: these events are known by their ids.
+    let sandbox = Sandbox::new("stages").with_topic(2);
+    let [paid, refused, user] =
+        ["paid", "refused", "user"].map(|name| format!("{}_{name}", sandbox.topic));
+    let mut unpaid = order(refused.as_str());
+    unpaid["payment"] = json!({"card_token": "tok_chargeDeclined", "card_last4": "0002"});
+    produce(&sandbox, &[order(paid.as_str()), unpaid]);
+    let confirm = ["confirm", "--until-end", "--from", &sandbox.topic, "--group", &sandbox.group];
+    Run::new(confirm).finish().success();
+    let event = json!({"user_id": user, "full_name": "Ann", "email": "ann@example.com"});
+    Run::new(["produce", "--kind", "user", "--source", "-", "--create-topic"])
+        .stdin(event.to_string())
+        .finish()
+        .success();
+    let enrich = ["enrich", "--until-end", "--group", &sandbox.group];
+    let enriched = Run::new(enrich).finish();
+    assert!(matches!(enriched.code, Some(0 | 3)), "{enriched}");
+
+    for (id, expected) in [
+        (&paid, &["analysis", "confirmed"][..]),
+        (&refused, &["declined"]),
+        (&user, &["enriched", "enriched", "source"]),
+    ] {
+        let line = ["trace", id, "-o", "json", "--schema", &sandbox.schema];
+        let found = Run::new(line).finish().success().json();
+        let mut stages = stages(&found);
+        stages.sort_unstable();
+        assert_eq!(stages, expected, "{found:#}");
+    }
+    let line = ["trace", &refused, "-o", "json", "--schema", &sandbox.schema];
+    let found = Run::new(line).finish().success().json();
+    let detail = place(&found, "declined")["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("declined, "), "{detail}");
+}
+
+#[test]
+fn the_progress_of_a_scan_is_drawn_on_a_terminal_and_its_result_stands_below() {
+    let sandbox = Sandbox::new("drawn").with_topic(1);
+    sandbox.publish(&[order("1"), order("2")]);
+    let line = ["trace", "2", "--topics", &sandbox.topic, "--schema", &sandbox.schema];
+    let mut terminal = Run::new(line).on_terminal();
+    terminal.wait_for("/2 records");
+    terminal.wait_for(&format!("{}/0/1", sandbox.topic));
+    assert_eq!(terminal.finish().0, Some(0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and how its answer comes back.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
@@ -53,22 +54,23 @@ impl<T> Drop for Owned<T> {
 /// What librdkafka answered with.
 pub(super) type Event = Owned<c::rd_kafka_event_t>;
 
-/// Questions of one sort, and the queue that their answers come to.
-pub(super) struct Questions {
+/// Questions of one sort, and the queue that their answers come to; the client
+/// lives at least as long.
+pub(super) struct Questions<'c> {
     queue: Owned<c::rd_kafka_queue_t>,
     options: Owned<c::rd_kafka_AdminOptions_t>,
     timeout: Duration,
+    client: PhantomData<&'c ()>,
 }
 
-impl Questions {
-    /// Gets ready to ask through a client, which must outlive the value; an answer
-    /// may take this long.
+impl<'c> Questions<'c> {
+    /// Gets ready to ask through a client; an answer may take this long.
     #[allow(unsafe_code)]
     pub(super) fn new<C: ClientContext>(
-        client: &Client<C>,
+        client: &'c Client<C>,
         sort: c::rd_kafka_admin_op_t,
         timeout: Duration,
-    ) -> anyhow::Result<Questions> {
+    ) -> anyhow::Result<Questions<'c>> {
         let timeout_ms = c_int::try_from(timeout.as_millis())?;
         let native = client.native_ptr();
         // SAFETY: `native` lives as long as `client`, and both objects are checked
@@ -81,7 +83,7 @@ impl Questions {
             )?;
             let given = options.as_ptr();
             c::rd_kafka_AdminOptions_set_request_timeout(given, timeout_ms, ptr::null_mut(), 0);
-            Ok(Questions { queue, options, timeout })
+            Ok(Questions { queue, options, timeout, client: PhantomData })
         }
     }
 

@@ -180,28 +180,17 @@ pub async fn dead_letters(
     letters::load(client, ledger, &ids).await
 }
 
-/// Mails about the id; none where there is no table of mails.
+/// Mails about the id.
 ///
 /// # Errors
 /// Whatever the server says.
-pub async fn mails(
-    client: &Client,
-    ledger: &Ledger,
-    id: &str,
-) -> anyhow::Result<Option<Vec<Mail>>> {
-    let mail = ledger.table("mail");
-    let there = client
-        .query_typed_one("select pg_catalog.to_regclass($1) is not null", &[(&mail, Type::TEXT)])
-        .await
-        .map_err(|error| plain(&error))?;
-    if !there.get::<_, bool>(0) {
-        return Ok(None);
-    }
+pub async fn mails(client: &Client, ledger: &Ledger, id: &str) -> anyhow::Result<Vec<Mail>> {
     let sql = format!(
         "select kind::text, recipient::text, state::text,
              (extract(epoch from coalesce(sent_at, updated_at, created_at)) * 1000)::int8,
              case when state <> 'sent' then last_error end
-         from {mail} where order_id = $1 order by created_at limit {TOLD_MAX}"
+         from {} where order_id = $1 order by created_at limit {TOLD_MAX}",
+        ledger.table("mail")
     );
     let rows = client.query_typed(&sql, &[(&id, Type::TEXT)]).await;
     let rows = rows.map_err(|error| letters::refused(&error, ledger))?;
@@ -212,7 +201,7 @@ pub async fn mails(
         time_ms: row.get(3),
         fault: row.get(4),
     };
-    Ok(Some(rows.iter().map(mail).collect()))
+    Ok(rows.iter().map(mail).collect())
 }
 
 fn plain(error: &Error) -> anyhow::Error {

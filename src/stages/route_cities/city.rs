@@ -4,6 +4,8 @@
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
+/// What the names of the cities' topics begin with unless told otherwise.
+pub const PREFIX: &str = "city-";
 /// The longest name of a topic that Kafka allows.
 const TOPIC_MAX: usize = 249;
 /// The most characters of a city's own name in its topic's.

@@ -41,7 +41,7 @@ pub struct Args {
     pub from: String,
 
     /// What the names of the cities' topics begin with
-    #[arg(long, value_name = "PREFIX", default_value = "city-", value_parser = city::parse_prefix)]
+    #[arg(long, value_name = "PREFIX", default_value = city::PREFIX, value_parser = city::parse_prefix)]
     pub prefix: String,
 
     /// Partitions of each city's topic

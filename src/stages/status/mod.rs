@@ -34,7 +34,10 @@ Examples:
 `records` is the high minus the low watermark: an upper bound, for compaction leaves
 holes and transactions leave markers. `lag` is the high watermark minus what the group
 has committed, and all of a partition that it has committed nothing of; for a group of
-`consume` the ledger's positions are the truth, and Kafka's follow them. Sizes on disk are not shown: the Kafka library cannot ask for them.
+`consume` the ledger's positions are the truth, and Kafka's follow them. Sizes on disk
+are not shown: the Kafka library cannot ask for them. Cities are those that the last
+100 offsets of each partition name, at most 20 of a topic: where there may be more,
+`… perhaps others` stands behind them (`sampled` in JSON).
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
     /// What to show [default: all]
@@ -54,7 +57,7 @@ pub struct Args {
     all: bool,
 
     /// What the names of the cities' topics begin with
-    #[arg(long, value_name = "PREFIX", default_value = "city-", value_parser = city::parse_prefix)]
+    #[arg(long, value_name = "PREFIX", default_value = city::PREFIX, value_parser = city::parse_prefix)]
     prefix: String,
 
     /// Look again and again, this often [default: 2s]

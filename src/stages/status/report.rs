@@ -110,6 +110,8 @@ pub struct LagLine {
 pub struct CityLine {
     pub topic: String,
     pub cities: Vec<String>,
+    /// Whether not all records were read, or not all cities named.
+    pub sampled: bool,
     pub shared: bool,
     pub partition_count: usize,
     pub records: Option<i64>,
@@ -281,6 +283,9 @@ fn cities_text(cities: &[CityLine]) -> String {
         for name in names.iter_mut().filter(|name| name.trim().is_empty()) {
             *name = "(empty)".into();
         }
+        if one.sampled {
+            names.push("… perhaps others".into());
+        }
         let mut text = names.join(", ");
         if one.shared {
             text = format!("(shared by cities beyond --max-topics) {text}");
@@ -352,6 +357,7 @@ mod tests {
             city_topics: Some(vec![CityLine {
                 topic: "city-overflow--shared".into(),
                 cities: vec!["Köln\u{1b}[31m".into(), String::new()],
+                sampled: true,
                 shared: true,
                 partition_count: 1,
                 records: Some(4),
@@ -363,6 +369,8 @@ mod tests {
         let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["city-topics", "time"]);
         let text = status.to_string();
-        assert!(text.ends_with("(shared by cities beyond --max-topics) Köln\\u001b[31m, (empty)"));
+        assert!(text.ends_with(
+            "(shared by cities beyond --max-topics) Köln\\u001b[31m, (empty), … perhaps others"
+        ));
     }
 }

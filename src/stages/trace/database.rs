@@ -69,13 +69,9 @@ async fn ask(client: &Client, args: &Args, sought: &Sought) -> anyhow::Result<Fo
             found.places.push(dead_letter(letter));
         }
     }
-    match whereabouts::mails(client, &ledger, &sought.id).await? {
-        Some(mails) => {
-            found.looked.push("mails of the ledger".into());
-            found.places.extend(mails.into_iter().map(mail));
-        }
-        None => found.not_looked.push("mails: this ledger has no table of them".into()),
-    }
+    let mails = whereabouts::mails(client, &ledger, &sought.id).await?;
+    found.looked.push("mails of the ledger".into());
+    found.places.extend(mails.into_iter().map(mail));
     Ok(found)
 }
 

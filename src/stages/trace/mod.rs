@@ -40,8 +40,8 @@ Examples:
 Looks into the topics of all stages that there are, the topic of the order's city,
 the tables that the ledger knows, its dead letters and its mails. In each topic the
 partition that the id belongs to as a key is read first, from the time on that a
-UUIDv7 has in it; what is not found so is sought in all partitions. What was not
-looked at is said. A row has a time where the server has track_commit_timestamp on.
+UUIDv7 has in it; what is not found so is sought in all partitions, also of topics
+that events come from when none of these has it so. What was not looked at is said. A row has a time where the server has track_commit_timestamp on.
 Exit codes: 0 found, 1 found nowhere or failed, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
     /// The id of an order, a ticket or a user
@@ -82,7 +82,7 @@ pub struct Args {
 impl Args {
     /// What the names of the cities' topics begin with.
     fn prefix(&self) -> &str {
-        self.prefix.as_deref().unwrap_or("city-")
+        self.prefix.as_deref().unwrap_or(city::PREFIX)
     }
 
     fn wants_cities(&self) -> bool {

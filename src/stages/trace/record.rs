@@ -8,7 +8,8 @@ use crate::events::Kind;
 use crate::stages::relay::dead_letter;
 use crate::stages::route_cities::CITY_HEADER;
 
-/// Topics with a meaning in the chain of stages.
+/// Topics with a meaning in the chain of stages; a test holds the verbs' defaults
+/// against them.
 const MEANINGS: [(&str, Stage); 10] = [
     ("product_orders", Stage::Source),
     ("recieved_orders", Stage::Source),
@@ -113,6 +114,7 @@ fn payment(payload: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stages::route_cities::city;
 
     #[test]
     fn a_record_is_of_an_id_by_its_key_or_by_its_payload() {
@@ -140,6 +142,41 @@ mod tests {
         assert_eq!(stage_of("town.berlin", "town."), Stage::City);
         assert_eq!(stage_of("mine", "city-"), Stage::Record);
         assert!(default_topics().contains(&"order_dead_letters".to_owned()));
+    }
+
+    /// What a verb reads or publishes to unless told otherwise.
+    fn defaults<A: clap::Args>(flag: &str) -> Vec<String> {
+        let command = A::augment_args(clap::Command::new("verb"));
+        let argument = command.get_arguments().find(|one| one.get_long() == Some(flag));
+        let values = argument.unwrap_or_else(|| panic!("--{flag}")).get_default_values();
+        let topics = values.iter().flat_map(|value| value.to_str().unwrap().split(','));
+        topics.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_default_topics_of_every_verb_have_a_meaning() {
+        use crate::stages::{confirm, enrich, notify, route_cities, status};
+        let check = |topics: Vec<String>, meanings: &[Stage]| {
+            let found: Vec<Stage> = topics.iter().map(|topic| stage_of(topic, "city-")).collect();
+            assert_eq!(found, meanings, "{topics:?}");
+            for topic in topics {
+                assert!(default_topics().contains(&topic), "{topic}");
+            }
+        };
+        for kind in Kind::ALL {
+            check(vec![kind.default_topic().to_owned()], &[Stage::Source]);
+        }
+        check(defaults::<route_cities::Args>("from"), &[Stage::Source]);
+        check(defaults::<notify::Args>("from"), &[Stage::Source]);
+        check(defaults::<confirm::Args>("from"), &[Stage::Source]);
+        check(defaults::<confirm::Args>("to"), &[Stage::Confirmed, Stage::Analysis]);
+        check(defaults::<confirm::Args>("declined-to"), &[Stage::Declined]);
+        check(defaults::<enrich::Args>("from"), &[Stage::Source]);
+        check(defaults::<enrich::Args>("via"), &[Stage::Enriched]);
+        check(defaults::<enrich::Args>("to"), &[Stage::Enriched]);
+        let prefixes =
+            [defaults::<route_cities::Args>("prefix"), defaults::<status::Args>("prefix")];
+        assert_eq!(prefixes, [[city::PREFIX], [city::PREFIX]]);
     }
 
     #[test]

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::console::{columns, escaped, plural, rfc3339};
 
 /// A place on the way of an event, in the order of the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Where it was first published.
     Source,
@@ -46,6 +45,17 @@ impl Stage {
             Stage::Mail => "mail",
             Stage::DeadLetter => "dead-letter",
         }
+    }
+
+    /// Whether it may have been published there by another program than this one.
+    pub fn is_origin(self) -> bool {
+        matches!(self, Stage::Source | Stage::Record)
+    }
+}
+
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

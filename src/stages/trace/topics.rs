@@ -39,6 +39,8 @@ pub struct Search<'a> {
     reader: Reader,
     /// How many partitions each topic has.
     counts: BTreeMap<String, usize>,
+    /// Whether it was anywhere where its key belongs.
+    is_by_key: bool,
     found: Found,
 }
 
@@ -57,7 +59,15 @@ impl<'a> Search<'a> {
         let Cluster { topics, .. } = client::probe(settings, console, stop, super::KAFKA_TIMEOUT)?;
         let reader = Reader::new(settings, Isolation::Committed, console)?;
         let counts = topics.into_iter().collect();
-        Ok(Search { args, sought, context, reader, counts, found: Found::default() })
+        Ok(Search {
+            args,
+            sought,
+            context,
+            reader,
+            counts,
+            is_by_key: false,
+            found: Found::default(),
+        })
     }
 
     /// Looks into the topics named, or those of the chain: first where the id's key
@@ -110,20 +120,51 @@ impl<'a> Search<'a> {
         let (id, time) = (&self.sought.id, self.time());
         let keyed: Vec<Plan> =
             bounds.iter().map(|(_, bounds)| plan::by_key(bounds, id, time, most)).collect();
+        let before = self.found.places.len();
         self.read(&bounds, &keyed, true)?;
-        if !self.found.places.is_empty() && !self.args.all_partitions {
-            let several = bounds.iter().any(|(_, bounds)| bounds.len() > 1);
-            let text = "the other partitions of these topics: it is where its key belongs \
-                        (--all-partitions looks there too)";
-            if several && !self.found.not_looked.iter().any(|one| one == text) {
-                self.found.not_looked.push(text.into());
-            }
+        let topic_of = |place: &Place| place.topic.clone();
+        let having: BTreeSet<String> =
+            self.found.places[before..].iter().filter_map(topic_of).collect();
+        self.is_by_key |= !having.is_empty();
+        let sought = self.sought_elsewhere(topics, &having);
+        let left: Vec<&str> = (bounds.iter())
+            .filter(|(topic, bounds)| bounds.len() > 1 && !sought.contains(topic.as_str()))
+            .map(|(topic, _)| topic.as_str())
+            .collect();
+        if !left.is_empty() {
+            self.found.not_looked.push(format!(
+                "the other partitions of {}: it is where its key belongs (--all-partitions \
+                 looks there too)",
+                left.join(", ")
+            ));
+        }
+        let (bounds, keyed): (Vec<_>, Vec<Plan>) = (bounds.into_iter().zip(keyed))
+            .filter(|((topic, _), _)| sought.contains(topic.as_str()))
+            .unzip();
+        if bounds.is_empty() {
             return Ok(());
         }
+        let time = self.time();
         let rest = bounds.iter().zip(&keyed);
         let rest: Vec<Plan> =
             rest.map(|((_, bounds), keyed)| plan::the_rest(bounds, keyed, time, most)).collect();
         self.read(&bounds, &rest, false)
+    }
+
+    /// The topics whose other partitions are read too, `having` being those that
+    /// have it where its key belongs: all when it is nowhere so, and those that
+    /// events come from when none of these has it. Who fills them may place keys
+    /// otherwise; what our stages publish from there is where its key belongs.
+    fn sought_elsewhere<'t>(
+        &self,
+        topics: &'t [String],
+        having: &BTreeSet<String>,
+    ) -> BTreeSet<&'t str> {
+        let is_origin = |topic: &str| record::stage_of(topic, self.args.prefix()).is_origin();
+        let is_lost = !having.iter().any(|topic| is_origin(topic));
+        let is_all = self.args.all_partitions || !self.is_by_key;
+        let topics = topics.iter().map(String::as_str);
+        topics.filter(|topic| is_all || (is_lost && is_origin(topic))).collect()
     }
 
     fn time(&self) -> Time {
