@@ -2,9 +2,7 @@
 //! nothing stored.
 
 use crate::support::program::Finished;
-use crate::support::{
-    Run, Sandbox, drop_role, order, query_at, sql, sql_value, stack, try_sql, uri, uri_as,
-};
+use crate::support::{Database, Run, Sandbox, drop_role, order, sql, sql_value, stack, uri_as};
 
 fn sandbox(name: &str) -> Sandbox {
     let sandbox = Sandbox::new(name).with_topic(1);
@@ -42,43 +40,13 @@ fn a_missing_topic_is_named_with_the_way_to_make_it() {
     assert!(sandbox.positions().is_empty());
 }
 
-/// A database of its own in the shared server, dropped at the end.
-struct Database {
-    name: String,
-    uri: String,
-}
-
-impl Database {
-    fn new(name: &str) -> Database {
-        sql(&format!("create database {name}"));
-        let owner = uri(&stack().creds);
-        let (server, query) = owner.rsplit_once('?').unwrap();
-        let uri = format!("{}/{name}?{query}", server.rsplit_once('/').unwrap().0);
-        Database { name: name.to_owned(), uri }
-    }
-
-    fn run(&self, sql: &str) {
-        query_at(&self.uri, &stack().cert_path.join("ca.pem"), sql).unwrap();
-    }
-
-    fn orderctl(&self, args: &[&str]) -> Finished {
-        Run::new(args).env("ORDERCTL_POSTGRES_URI", &self.uri).finish()
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let _ = try_sql(&format!("drop database {} with (force)", self.name));
-    }
-}
-
 #[test]
 fn a_database_without_a_ledger_is_to_be_set_up_first() {
     let sandbox = sandbox("no_ledger");
     let database = Database::new(&sandbox.schema);
-    database.run("create table orders (order_id text primary key)");
+    database.sql("create table orders (order_id text primary key)");
     let run = ["consume", "--table", "orders", "--topic-name", &sandbox.topic, "--until-end"];
-    let ended = database.orderctl(&run);
+    let ended = database.run(&run);
     assert_refused(&ended, &["no ledger", "orderctl db-setup --table-name orders"]);
 }
 
@@ -86,21 +54,13 @@ fn a_database_without_a_ledger_is_to_be_set_up_first() {
 fn a_ledger_of_an_older_version_is_to_be_brought_up_to_date_first() {
     let sandbox = sandbox("old_ledger");
     let database = Database::new(&sandbox.schema);
-    database.orderctl(&["db-setup"]).success();
-    // As the first version made it.
-    database.run(
-        "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
-             orderctl.ledger_identity;
-         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
-             drop purged_from;
-         alter table orderctl.ledger_position drop topic_id, drop moved_at, drop moved_to;
-         delete from orderctl.ledger_history where version > 1",
-    );
+    database.run(&["db-setup"]).success();
+    database.age_ledger();
     let run = ["consume", "--topic-name", &sandbox.topic, "--until-end"];
-    let ended = database.orderctl(&run);
+    let ended = database.run(&run);
     assert_refused(&ended, &["ledger in schema orderctl has version 1", "orderctl db-setup"]);
-    database.orderctl(&["db-setup"]).success();
-    database.orderctl(&run).success();
+    database.run(&["db-setup"]).success();
+    database.run(&run).success();
 }
 
 #[test]

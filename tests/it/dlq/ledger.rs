@@ -10,15 +10,7 @@ fn db_setup_brings_an_older_ledger_up_to_date_and_its_letters_are_open() {
     sandbox.publish(&[order("1"), order_with("2", "/quantity", 0)]);
     let consume = ["consume", "--table", "orders", "--topic-name", &sandbox.topic, "--until-end"];
     database.run(&consume).code(3);
-    // As the first version of the ledger was.
-    database.sql(
-        "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
-             orderctl.ledger_identity;
-         alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
-             drop purged_from;
-         alter table orderctl.ledger_position drop topic_id, drop moved_at, drop moved_to;
-         delete from orderctl.ledger_history where version > 1",
-    );
+    database.age_ledger();
     let refused = database.run(&["dlq", "list"]).code(1);
     assert!(refused.stderr.contains("run `orderctl db-setup`"), "{refused}");
 

@@ -26,6 +26,18 @@ impl Database {
         query_at(&self.uri(), &stack().cert_path.join("ca.pem"), query).expect(query)
     }
 
+    /// Makes its ledger what the first version made.
+    pub fn age_ledger(&self) {
+        self.sql(
+            "drop table orderctl.foreign_letter, orderctl.redrive, orderctl.redrive_owner,
+                 orderctl.ledger_identity, orderctl.mail;
+             alter table orderctl.dead_letter drop state, drop state_at, drop redrive_id,
+                 drop purged_from;
+             alter table orderctl.ledger_position drop topic_id, drop moved_at, drop moved_to;
+             delete from orderctl.ledger_history where version > 1",
+        );
+    }
+
     /// Runs the program with it.
     pub fn run(&self, args: &[&str]) -> Finished {
         Run::new(args).env("ORDERCTL_POSTGRES_URI", self.uri()).finish()
