@@ -43,7 +43,14 @@ impl Loop<'_> {
     /// Nothing since the last commit counts: ends the transaction, with a new
     /// producer where the old one is of no use, and goes back.
     pub(super) fn recover(&mut self, trouble: Trouble) -> anyhow::Result<()> {
-        let records = self.batch.totals.read;
+        let open_for = self.open.map_or(Duration::ZERO, |since| since.elapsed());
+        let trouble = match trouble {
+            // Nobody else need have the id for that.
+            Trouble::Fenced if open_for >= self.producer.timeout() => {
+                Trouble::Renew("the transaction took too long and was given up".into())
+            }
+            other => other,
+        };
         self.begin_anew();
         self.parts.metrics.relaying(Relaying::count_retry);
         // A topic may be gone, and the cluster not say so.
@@ -56,13 +63,7 @@ impl Loop<'_> {
                 }
                 self.producer.abort()
             }
-            Trouble::Refused(why) => {
-                if records > 0 {
-                    self.suspicion.note_refusal(records, &why)?;
-                }
-                self.producer.abort()
-            }
-            Trouble::Moved => self.producer.abort(),
+            Trouble::Refused(_) | Trouble::Moved => self.producer.abort(),
             other => Err(other),
         };
         if let Err(trouble) = ended {
@@ -90,7 +91,7 @@ impl Loop<'_> {
                  --instance",
                 self.parts.transactional_id
             ),
-            Trouble::Fenced => self.note_waiting("the transaction was given up by the cluster"),
+            Trouble::Fenced => self.note_waiting("another producer took the transactional id"),
             Trouble::TopicGone => self.note_waiting("a topic to publish to is not there any more"),
             Trouble::Moved => {}
             Trouble::Abort(why)
@@ -98,7 +99,7 @@ impl Loop<'_> {
             | Trouble::Again(why)
             | Trouble::Refused(why) => self.note_waiting(&why),
         }
-        let fresh = self.parts.producer()?;
+        let fresh = self.parts.producer(&self.options)?;
         std::mem::replace(&mut self.producer, fresh).close();
         Ok(())
     }
@@ -193,8 +194,11 @@ impl Loop<'_> {
 
     /// The positions, each with the end of its partition; that is only asked for
     /// where the run is to end there.
-    fn ask_positions(&self, numbers: &[i32]) -> anyhow::Result<Vec<((i32, i64), i64)>> {
+    fn ask_positions(&mut self, numbers: &[i32]) -> anyhow::Result<Vec<((i32, i64), i64)>> {
         let consumer = &self.parts.consumer;
+        if self.partitions.is_empty() {
+            self.topic_id = consumer.ask_topic_id(KAFKA_TIMEOUT)?;
+        }
         let ends = match self.options.until_end && self.partitions.is_empty() {
             true => consumer.ask_ends(numbers, KAFKA_TIMEOUT)?,
             false => vec![0; numbers.len()],
@@ -214,6 +218,27 @@ impl Loop<'_> {
                 self.partitions.clear();
                 self.place = None;
                 self.parts.consumer.rejoin()
+            }
+        }
+    }
+
+    /// Whether records come from another topic of the same name than was assigned.
+    pub(super) fn is_another_topic(&self) -> bool {
+        match (&self.topic_id, self.parts.consumer.topic_id()) {
+            (Some(assigned), Some(read)) => *assigned != read,
+            _ => false,
+        }
+    }
+
+    /// Whether Kafka answers: while it is away, that no record comes says nothing.
+    pub(super) fn is_heard(&mut self) -> bool {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        match self.parts.consumer.ask_ends(&numbers, KAFKA_TIMEOUT) {
+            Ok(_) => true,
+            Err(error) => {
+                self.note_waiting(&format!("{error:#}"));
+                self.last_record = Instant::now();
+                false
             }
         }
     }

@@ -41,6 +41,7 @@ use crate::edges::smtp::message::Sender;
 use crate::edges::smtp::session::Server;
 use crate::error::{Outcome, Usage};
 use crate::events::notice::Occasion;
+use crate::stages::consume::selection::refuse_own_properties;
 use crate::stop::Stop;
 use intake::Intake;
 use send::Office;
@@ -236,6 +237,7 @@ fn join(
     settings: &KafkaSettings,
     context: &Context,
 ) -> anyhow::Result<Vec<(String, Consumer)>> {
+    refuse_own_properties(settings)?;
     client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
     let member = |topic: &String| {
         let config = client::client_config_over(&DEFAULTS, settings);

@@ -38,7 +38,7 @@ impl<'a> Cities<'a> {
 
     /// Whether this is the topic of a city.
     pub fn has(&self, topic: &str) -> bool {
-        topic.starts_with(self.prefix) && !topic.ends_with("_dead_letters")
+        city::is_topic(self.prefix, topic)
     }
 
     /// The topics of cities with the cities that their last records name.

@@ -54,7 +54,7 @@ pub struct Args {
     all: bool,
 
     /// What the names of the cities' topics begin with
-    #[arg(long, value_name = "PREFIX", default_value = "city-", value_parser = city::parse_prefix)]
+    #[arg(long, value_name = "PREFIX", default_value = city::PREFIX, value_parser = city::parse_prefix)]
     prefix: String,
 
     /// Look again and again, this often [default: 2s]

@@ -82,7 +82,7 @@ pub struct Args {
 impl Args {
     /// What the names of the cities' topics begin with.
     fn prefix(&self) -> &str {
-        self.prefix.as_deref().unwrap_or("city-")
+        self.prefix.as_deref().unwrap_or(city::PREFIX)
     }
 
     fn wants_cities(&self) -> bool {
