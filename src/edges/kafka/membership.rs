@@ -58,6 +58,11 @@ impl Consumer {
         Ok(logs.into_iter().map(|(_, end)| end).collect())
     }
 
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Which topic has the name now; none when the brokers are too old to tell.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! must use read_committed.
 
 mod ahead;
+mod ends;
 mod options;
 mod outgoing;
 mod recovery;
@@ -110,6 +111,8 @@ struct Partition {
     committed: i64,
     /// Where it ended when it was assigned, if the run is to end there.
     end: i64,
+    /// Whether no transaction is open before that.
+    is_stable: bool,
     at_end: bool,
 }
 
@@ -142,6 +145,8 @@ struct Loop<'p> {
     /// The topic that was assigned, of those of its name.
     topic_id: Option<TopicId>,
     partitions: BTreeMap<i32, Partition>,
+    /// When ends were looked at last.
+    looked_at: Instant,
     /// Since when a transaction is open.
     open: Option<Instant>,
     outgoing: Outgoing,
@@ -172,6 +177,7 @@ pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending
         place: None,
         topic_id: None,
         partitions: BTreeMap::new(),
+        looked_at: now,
         open: None,
         outgoing: Outgoing::default(),
         prepared: BTreeSet::new(),
@@ -206,6 +212,7 @@ impl Loop<'_> {
             if self.ahead.is_far_enough() {
                 self.prepare_topics()?;
             }
+            self.look_for_stable_ends()?;
             let is_satisfied = self.ahead.is_empty() && self.is_satisfied();
             if self.open.is_some() && (is_satisfied || self.is_due()) {
                 self.commit()?;
@@ -324,7 +331,7 @@ impl Loop<'_> {
             }
             Happening::End(partition) => {
                 if let Some(partition) = self.partitions.get_mut(&partition) {
-                    partition.at_end = true;
+                    partition.at_end = partition.is_stable;
                 }
                 Ok(())
             }

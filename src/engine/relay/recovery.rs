@@ -12,7 +12,7 @@ use crate::edges::kafka::transaction::Trouble;
 use crate::engine::metrics::Relaying;
 
 /// How long the broker may take to tell the committed positions.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first wait before something is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest such wait.
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// alone is a transaction that took too long.
 const FENCES_MAX: usize = 3;
 const FENCES_WITHIN: Duration = Duration::from_secs(60);
+
+/// A partition and its position, with its end and whether that is stable.
+type Known = ((i32, i64), (i64, bool));
 
 /// When the producer was fenced lately.
 #[derive(Debug, Default)]
@@ -183,9 +186,11 @@ impl Loop<'_> {
                 return Ok(false);
             }
         };
-        for ((number, next_offset), end) in known {
-            let end = self.partitions.get(&number).map_or(end, |known| known.end);
-            let partition = Partition { next_offset, committed: next_offset, end, at_end: false };
+        for ((number, next_offset), (end, is_stable)) in known {
+            let before = self.partitions.get(&number);
+            let (end, is_stable) = before.map_or((end, is_stable), |one| (one.end, one.is_stable));
+            let (committed, at_end) = (next_offset, false);
+            let partition = Partition { next_offset, committed, end, is_stable, at_end };
             self.partitions.insert(number, partition);
         }
         self.last_record = Instant::now();
@@ -194,16 +199,15 @@ impl Loop<'_> {
 
     /// The positions, each with the end of its partition; that is only asked for
     /// where the run is to end there.
-    fn ask_positions(&mut self, numbers: &[i32]) -> anyhow::Result<Vec<((i32, i64), i64)>> {
-        let consumer = &self.parts.consumer;
+    fn ask_positions(&mut self, numbers: &[i32]) -> anyhow::Result<Vec<Known>> {
         if self.partitions.is_empty() {
-            self.topic_id = consumer.ask_topic_id(KAFKA_TIMEOUT)?;
+            self.topic_id = self.parts.consumer.ask_topic_id(KAFKA_TIMEOUT)?;
         }
         let ends = match self.options.until_end && self.partitions.is_empty() {
-            true => consumer.ask_ends(numbers, KAFKA_TIMEOUT)?,
-            false => vec![0; numbers.len()],
+            true => self.ask_ends(numbers)?,
+            false => vec![(0, true); numbers.len()],
         };
-        let positions = consumer.committed(numbers, KAFKA_TIMEOUT)?;
+        let positions = self.parts.consumer.committed(numbers, KAFKA_TIMEOUT)?;
         Ok(positions.into_iter().zip(ends).collect())
     }
 
