@@ -120,6 +120,8 @@ impl Fetcher {
             .tls_certs_merge(extra)
             .https_only(address.has_tls())
             .redirect(redirect::Policy::limited(REDIRECTS_MAX))
+            // It would tell the next host what may be a key.
+            .referer(false)
             .connect_timeout(CONNECT_LIMIT)
             .timeout(limit)
             .user_agent(concat!("orderctl/", env!("CARGO_PKG_VERSION")))
@@ -230,6 +232,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpListener};
+    use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
 
@@ -246,16 +249,24 @@ mod tests {
 
     /// A server that answers once, with these bytes, then ends the connection.
     fn serve(answer: Vec<u8>) -> SocketAddr {
+        serve_and_tell(answer).0
+    }
+
+    /// The same, and what it was asked.
+    fn serve_and_tell(answer: Vec<u8>) -> (SocketAddr, Receiver<String>) {
+        let (tell, told) = channel();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
-            let _ = stream.read(&mut request);
+            let length = stream.read(&mut request).unwrap_or_default();
+            // Nobody may want to know.
+            let _ = tell.send(String::from_utf8_lossy(&request[..length]).into_owned());
             // A client that has enough goes away.
             let _ = stream.write_all(&answer);
         });
-        address
+        (address, told)
     }
 
     #[track_caller]
@@ -299,8 +310,11 @@ mod tests {
                 "HTTP/1.1 302 Found\r\nLocation: http://{address}/x\r\nContent-Length: 0\r\n\r\n"
             )
         };
-        let last = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]".to_vec());
+        let (last, asked) =
+            serve_and_tell(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]".to_vec());
         assert_eq!(fetch(serve(to(last).into_bytes())).unwrap(), b"[]");
+        let asked = asked.recv().unwrap();
+        assert!(asked.starts_with("GET /x ") && !asked.contains("hunter2"), "{asked}");
         let far = (0..=REDIRECTS_MAX).fold(last, |next, _| serve(to(next).into_bytes()));
         let Err(Trouble::Stop(refusal)) = fetch(far) else { panic!("followed") };
         let refusal = refusal.to_string();

@@ -55,10 +55,17 @@ pub async fn set_up(client: &Client, target: &Target) -> anyhow::Result<Seating>
     }
     let place = Place::of(target)?;
     place.refuse_other_tables(client).await?;
-    let made = place.make(client).await;
-    let end = if made.is_ok() { "commit" } else { "rollback" };
-    client.batch_execute(end).await.map_err(|error| place.refusal(&error))?;
-    made.map(|tickets| Seating { created: true, tickets })
+    match place.make(client).await {
+        Ok(tickets) => {
+            client.batch_execute("commit").await.map_err(|error| place.refusal(&error))?;
+            Ok(Seating { created: true, tickets })
+        }
+        Err(refusal) => {
+            // What is wrong was said already; a connection that is gone rolls back too.
+            let _ = client.batch_execute("rollback").await;
+            Err(refusal)
+        }
+    }
 }
 
 /// A condition on a staged row `s` under which it is refused, most likely: it

@@ -110,16 +110,18 @@ fn is_id(payload: Option<&[u8]>, text: &[u8]) -> bool {
 }
 
 /// Whether a closer look is worth it: there are digits enough, or something that
-/// may be the name of a code (`cvc`, `security_code`, `securityCode`), or an escape
-/// that may hide either. Quick: it is asked of every payload.
+/// may be the name of a code (`cvc`, `csc`, `security_code`, `verificationCode`), or
+/// an escape that may hide either. Quick: it is asked of every payload.
 fn is_suspect(payload: &[u8]) -> bool {
-    let is_telling = |pair: &[u8]| match pair {
-        [b'\\', second] => *second == b'u',
-        [b'c' | b'C', second] => matches!(second, b'v' | b'V'),
-        [b'y' | b'Y', second] => matches!(second, b'c' | b'C' | b'_' | b'-' | b' '),
+    let is_telling = |three: &[u8]| match three {
+        [b'\\', second, _] => *second == b'u',
+        [b'c' | b'C', b'v' | b'V', _]
+        | [b'c' | b'C', b's' | b'S', b'c' | b'C']
+        | [b'r' | b'R', b'i' | b'I', b'f' | b'F'] => true,
+        [b'y' | b'Y', second, _] => matches!(second, b'c' | b'C' | b'_' | b'-' | b' '),
         _ => false,
     };
-    payload.windows(2).any(is_telling) || digits::has_run(payload)
+    payload.windows(3).any(is_telling) || digits::has_run(payload)
 }
 
 /// What an event's tokens are made of: its id as it is written.
@@ -135,16 +137,17 @@ fn folded(name: &str) -> String {
 }
 
 fn speaks_of_card(name: &str) -> bool {
-    name.contains("card")
-        || name.contains("payment")
-        || matches!(name, "pan" | "cc" | "ccnumber" | "ccnum" | "primaryaccountnumber")
+    let words = ["card", "payment", "credit", "debit", "billing"];
+    words.iter().any(|word| name.contains(word))
+        || matches!(name, "pan" | "cc" | "ccno" | "ccnumber" | "ccnum" | "primaryaccountnumber")
 }
 
 fn is_verification_code(name: &str) -> bool {
     name.contains("cvc")
         || name.contains("cvv")
         || name.contains("securitycode")
-        || name == "cardverificationcode"
+        || name.contains("verificationcode")
+        || matches!(name, "csc" | "cvn" | "cv2" | "cardverificationvalue")
 }
 
 struct Cleaner<'s> {

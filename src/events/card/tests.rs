@@ -101,7 +101,18 @@ fn what_is_nested_too_deep_is_left_out_with_its_number() {
 fn verification_codes_are_left_out() {
     let order = json!({"payment": {"cvc": 123, "CVV2": "1", "securityCode": "2", "security_code": 3}, "cardCvc": 4, "a": 1});
     assert_eq!(cleaned(&order), json!({"payment": {}, "a": 1}));
-    for alone in ["cvc", "Security_Code", "security-code", "securityCode", "SECURITY CODE"] {
+    for alone in [
+        "cvc",
+        "cv2",
+        "cvn",
+        "CSC",
+        "Security_Code",
+        "security-code",
+        "securityCode",
+        "SECURITY CODE",
+        "card_verification_code",
+        "verificationCode",
+    ] {
         assert_eq!(cleaned(&json!({"payment": {alone: "737"}})), json!({"payment": {}}), "{alone}");
     }
 }

@@ -104,10 +104,10 @@ fn persist(
 
 /// How long to wait: between half of `wait` and all of it, by `share` (0 to 1),
 /// so that many who were turned away together do not come back together; never
-/// less than the service asks for, and up to a tenth more.
+/// less than that or than the service asks for, and up to a tenth more.
 fn pause(wait: Duration, at_least: Option<Duration>, share: f64) -> Duration {
     match at_least {
-        Some(asked) => asked.max(FIRST_WAIT).mul_f64(1.0 + share / 10.0),
+        Some(asked) => asked.max(wait / 2).mul_f64(1.0 + share / 10.0),
         None => wait.mul_f64(0.5 + share / 2.0),
     }
 }
@@ -172,8 +172,8 @@ mod tests {
             let wait = Duration::from_secs(wait);
             let asked = asked.map(Duration::from_secs);
             let pause = pause(wait, asked, share);
-            prop_assert!(pause >= asked.unwrap_or(wait / 2));
-            let most = asked.map_or(wait, |asked| asked.max(FIRST_WAIT).mul_f64(1.1));
+            prop_assert!(pause >= asked.unwrap_or_default().max(wait / 2));
+            let most = asked.map_or(wait, |asked| asked.max(wait / 2).mul_f64(1.1));
             prop_assert!(pause <= most + Duration::from_micros(1));
         }
 
