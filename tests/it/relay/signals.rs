@@ -73,24 +73,6 @@ fn a_signal_while_the_broker_is_silent_ends_the_run_in_time() {
     assert_eq!(ends_in_time(worker, "TERM")["read"], 100);
 }
 
-#[test]
-fn that_no_record_comes_while_the_broker_is_away_is_not_idleness() {
-    let flow = Flow::new("relay_unheard", 1);
-    let proxy = Proxy::to_broker(stack().kafka_plaintext);
-    let mut worker = behind(&flow, &proxy).args(["--idle-exit", "4s"]).spawn();
-    flow.publish(0..9);
-    eventually("the first are done", LIMIT, || flow.position() == 9);
-    proxy.refuse(true);
-    proxy.cut();
-    // For longer than it may be idle: that is the fault itself.
-    std::thread::sleep(Duration::from_secs(8));
-    assert!(worker.is_running(), "it waits for the broker");
-    flow.publish(9..18);
-    proxy.refuse(false);
-    assert_eq!(worker.finish().code(3).json()["read"], 18);
-    flow.assert_each_once(18);
-}
-
 /// A worker that reaches the broker through a proxy.
 pub(super) fn behind(flow: &Flow, proxy: &Proxy) -> crate::support::Run {
     flow.worker()
