@@ -235,9 +235,8 @@ impl Soak {
     /// Creates topic, table and ledger.
     fn prepare(&self, unique_key: bool) -> anyhow::Result<()> {
         let settings = KafkaSettings::resolve(&self.connections())?;
-        let topic =
-            topics::Wanted { name: TOPIC, partitions: Some(PARTITIONS), replication_factor: None };
-        topics::create(&settings, &topic, &TELLING, &self.stop)?;
+        let shape = topics::Shape { partitions: Some(PARTITIONS), replication_factor: None };
+        topics::create(&settings, TOPIC, shape, &TELLING, &self.stop)?;
         if !unique_key {
             self.set_up("with_key")?;
             let settings = PostgresSettings::resolve(&self.connections())?;

@@ -5,7 +5,8 @@ mod deploy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Message as _};
 use serde_json::{Value, json};
 
 use crate::seen::Watched;
@@ -169,6 +170,34 @@ fn after_a_pause_the_second_step_ends_only_when_nothing_is_left() {
     let done = users.enrich("--idle-exit 4s").finish().success().json();
     assert_eq!((&done["timestamp"]["read"], &done["tags"]["read"]), (&50.into(), &50.into()));
     users.assert_enriched(50);
+}
+
+#[test]
+fn until_the_end_means_behind_an_open_transaction_too() {
+    let users = Users::new("enrich_open");
+    let topic = users.0.topic.as_str();
+    // Its last user is committed while the transaction before is open.
+    let open: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka().address.to_string())
+        .set("transactional.id", topic)
+        .create()
+        .expect("a producer");
+    open.init_transactions(LIMIT).expect("a transactional producer");
+    open.begin_transaction().expect("a transaction");
+    let user = |id: &str| json!({"user_id": id, "full_name": "Ann", "email": "a@b.c"}).to_string();
+    let lost = user("lost");
+    let record = BaseRecord::to(topic).partition(0).key("lost").payload(&lost);
+    assert!(open.send(record).is_ok());
+    open.flush(LIMIT).expect("an acknowledgement");
+    users.0.publish(&[serde_json::from_str(&user("u1")).expect("JSON")]);
+    let mut run = users.enrich("--step timestamp --until-end").spawn();
+    eventually("it is in the group", LIMIT, || kafka().partitions(&users.via()) == 2);
+    // Longer than it takes to read what is stable.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(run.is_running(), "a user is still to come");
+    open.abort_transaction(LIMIT).expect("an abort");
+    assert_eq!(run.finish().success().json()["timestamp"]["read"], 1);
+    assert_eq!(Users::read(&users.via()).into_keys().collect::<Vec<_>>(), ["u1"]);
 }
 
 #[test]

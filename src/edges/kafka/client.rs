@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The longest wait for one answer, so that a stop is noticed.
 const SLICE_MAX: Duration = Duration::from_secs(4);
 
+/// How long a cluster may take to answer at the start.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
 /// How long callbacks are served after each question that failed.
 const CALLBACKS: Duration = Duration::from_millis(50);
 
@@ -187,6 +190,14 @@ pub struct Cluster {
     pub brokers: Vec<String>,
     /// Each topic that may be seen, with its number of partitions.
     pub topics: Vec<(String, usize)>,
+}
+
+impl Cluster {
+    /// How many partitions a topic has; none when there is none that may be seen.
+    pub fn partitions(&self, topic: &str) -> Option<u32> {
+        let found = self.topics.iter().find(|(name, _)| name == topic);
+        found.and_then(|(_, partitions)| u32::try_from(*partitions).ok())
+    }
 }
 
 /// Connects and asks the cluster for its brokers and topics.

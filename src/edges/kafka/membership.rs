@@ -10,6 +10,8 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::Consumer;
+use super::topic_id;
+use crate::engine::checkpoint::TopicId;
 
 /// How long the client may take to drop what it has fetched; it asks nobody.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,6 +56,19 @@ impl Consumer {
         let logs = self.questions().watermarks(&self.inner, numbers, limit);
         let logs = logs.context("cannot ask for the ends of partitions")?;
         Ok(logs.into_iter().map(|(_, end)| end).collect())
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Which topic has the name now; none when the brokers are too old to tell.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or there is no such topic.
+    pub fn ask_topic_id(&self, limit: Duration) -> anyhow::Result<Option<TopicId>> {
+        topic_id::ask(self.inner.client(), &self.topic, limit)
     }
 
     /// The member's place in its group as of now: to be asked for when partitions

@@ -13,7 +13,6 @@ use tokio::runtime::Runtime;
 use super::client::{ClientLog, client_config, describe};
 use crate::config::KafkaSettings;
 use crate::console::Console;
-use crate::engine::relay::Readied;
 use crate::stop::Stop;
 
 /// How long the cluster may take to create a topic and give its partitions
@@ -24,17 +23,6 @@ const METADATA_LIMIT: Duration = Duration::from_secs(2);
 /// How many topics are created at once.
 const TOPICS_A_REQUEST: usize = 500;
 
-/// A topic that is to be.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Its name, a legal one.
-    pub name: &'a str,
-    /// How many partitions; none for the cluster's default.
-    pub partitions: Option<u32>,
-    /// How many replicas of each; none for the cluster's default.
-    pub replication_factor: Option<u16>,
-}
-
 /// How a topic is to be made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shape {
@@ -44,20 +32,28 @@ pub struct Shape {
     pub replication_factor: Option<u16>,
 }
 
-/// Creates a topic and waits until each of its partitions has a leader. A topic
-/// that someone else created meanwhile is fine.
+/// Whether topics are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readied {
+    /// They are, or nobody will need them.
+    Yes,
+    /// The cluster is away, or the user asked to stop: ask again.
+    NotYet(String),
+}
+
+/// Creates a topic (its name a legal one) and waits until each of its partitions
+/// has a leader. A topic that someone else created meanwhile is fine.
 ///
 /// # Errors
 /// When the cluster refuses or takes longer than 20 s, with the cure; a stop is
 /// an error too, the caller asks `stop` which it was.
 pub fn create(
     settings: &KafkaSettings,
-    wanted: &Wanted<'_>,
+    name: &str,
+    shape: Shape,
     console: &Console,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let Wanted { name, partitions, replication_factor } = *wanted;
-    let shape = Shape { partitions, replication_factor };
     match Topics::new(settings, console, stop)?.create(&[name], shape)? {
         Readied::Yes => Ok(()),
         Readied::NotYet(why) => bail!("cannot create topic {name}: {why}"),

@@ -6,6 +6,7 @@
 //! initialise it ends whatever is open, and the group's committed positions tell
 //! what counted.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -32,19 +33,20 @@ const DEFAULTS: &[(&[&str], &str)] = &[
     // A drain before each commit waits this long for more.
     (&["linger.ms", "queue.buffering.max.ms"], "5"),
     (&["partitioner"], "murmur2_random"),
-    // What a killed worker left open keeps readers waiting no longer than this.
-    (&["transaction.timeout.ms"], "10000"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "10000"),
     // Whether a record is too large is for the topic to say.
     (&["message.max.bytes"], "67108864"),
 ];
 /// What exactly once rests on; not the user's to change.
-const OWN: &[(&str, &str)] = &[
+pub const OWN: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("acks", "all"),
     ("delivery.report.only.error", "true"),
     ("allow.auto.create.topics", "false"),
 ];
+/// What a killed worker left open keeps readers waiting no longer than this, or
+/// than a live one may take.
+const TIMEOUT_MIN: Duration = Duration::from_secs(10);
 /// How long one call may take before it is tried again or given up.
 const CALL: Duration = Duration::from_secs(1);
 /// How much longer a call is waited for before it counts as lost.
@@ -97,6 +99,10 @@ pub struct Transactions {
     tasks: Sender<Task>,
     answers: Receiver<Result<(), KafkaError>>,
     stop: Stop,
+    timeout: Duration,
+    /// A call did not come back: its answer may still come, to whatever is asked
+    /// then.
+    is_lost: Cell<bool>,
 }
 
 /// Until when something is tried again; sooner once the user asked to stop.
@@ -118,17 +124,21 @@ impl Deadline<'_> {
 }
 
 impl Transactions {
-    /// Makes a producer; nothing is contacted yet.
+    /// Makes a producer, whose transactions are to be ended at this age at the
+    /// latest; nothing is contacted yet.
     ///
     /// # Errors
     /// When a property is unknown or has an impossible value.
     pub fn new(
         settings: &KafkaSettings,
         transactional_id: &str,
+        age_max: Duration,
         console: &Console,
         stop: &Stop,
     ) -> anyhow::Result<Transactions> {
-        let config = config(settings, transactional_id);
+        let config = config(settings, transactional_id, age_max);
+        let timeout = config.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
+        let timeout = timeout.map_or(TIMEOUT_MIN, Duration::from_millis);
         let inner = Producer::from_config_and_context(&config, Deliveries::new(console))
             .map_err(|error| anyhow::anyhow!("cannot make a producer: {}", describe(&error)))?;
         let inner = Arc::new(inner);
@@ -141,7 +151,13 @@ impl Transactions {
                 }
             }
         })?;
-        Ok(Transactions { inner, tasks, answers, stop: stop.clone() })
+        let (stop, is_lost) = (stop.clone(), Cell::new(false));
+        Ok(Transactions { inner, tasks, answers, stop, timeout, is_lost })
+    }
+
+    /// How long a transaction may be open before the cluster gives it up.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Ends what an earlier producer of the id left open, and fences it.
@@ -165,6 +181,9 @@ impl Transactions {
     /// # Errors
     /// When the producer is of no use any more.
     pub fn begin(&self) -> Result<(), Trouble> {
+        if self.is_lost.get() {
+            return Err(lost());
+        }
         self.inner.begin_transaction().map_err(|error| self.trouble(&error))
     }
 
@@ -284,7 +303,7 @@ impl Transactions {
 
     /// Makes a call; [`Trouble::Renew`] when it does not come back.
     fn call(&self, task: Task) -> Result<Result<(), KafkaError>, Trouble> {
-        let is_asked = self.tasks.send(task).is_ok();
+        let is_asked = !self.is_lost.get() && self.tasks.send(task).is_ok();
         let since = Instant::now();
         while is_asked && since.elapsed() < CALL + CALL_GRACE {
             if let Ok(answer) = self.answers.recv_timeout(SERVED_EVERY) {
@@ -293,7 +312,8 @@ impl Transactions {
             // To abort waits until the records that it gave up are taken note of.
             self.poll();
         }
-        Err(Trouble::Renew("no answer from the Kafka client".into()))
+        self.is_lost.set(true);
+        Err(lost())
     }
 
     fn trouble(&self, error: &KafkaError) -> Trouble {
@@ -356,8 +376,16 @@ impl Transactions {
     }
 }
 
-fn config(settings: &KafkaSettings, transactional_id: &str) -> ClientConfig {
+fn lost() -> Trouble {
+    Trouble::Renew("no answer from the Kafka client".into())
+}
+
+fn config(settings: &KafkaSettings, transactional_id: &str, age_max: Duration) -> ClientConfig {
     let mut config = client_config(settings);
+    if config.get("transaction.timeout.ms").is_none() {
+        let timeout = TIMEOUT_MIN.max(age_max + END_LIMIT + CALL);
+        config.set("transaction.timeout.ms", timeout.as_millis().to_string());
+    }
     for (names, value) in DEFAULTS {
         if names.iter().all(|name| config.get(name).is_none()) {
             config.set(names[0], *value);

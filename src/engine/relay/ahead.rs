@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Loop, Output};
+use crate::edges::kafka::topics::Readied;
 
 /// How many records are looked at before topics are prepared.
 const RECORDS_MAX: u64 = 1_000;
@@ -20,15 +21,6 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Makes sure that topics are there. May take its time, but must come back soon
 /// once the user asked to stop.
 pub type Preparer<'p> = &'p mut dyn FnMut(&BTreeSet<String>) -> anyhow::Result<Readied>;
-
-/// Whether topics are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readied {
-    /// They are, or the step will not name them again.
-    Yes,
-    /// The cluster is away, or the user asked to stop: ask again.
-    NotYet(String),
-}
 
 /// What was looked at.
 #[derive(Debug, Default)]

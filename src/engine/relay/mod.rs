@@ -9,6 +9,8 @@
 //! must use read_committed.
 
 mod ahead;
+mod ends;
+mod options;
 mod outgoing;
 mod recovery;
 mod suspicion;
@@ -19,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
+use super::checkpoint::TopicId;
 use super::metrics::{Metrics, RejectReason, Relayed};
 use super::record::Raw;
 use super::run::Ending;
@@ -31,7 +36,8 @@ use crate::events::Reject;
 use crate::stop::Stop;
 
 use ahead::Ahead;
-pub use ahead::{Preparer, Readied};
+pub use ahead::Preparer;
+pub use options::Options;
 pub use outgoing::{Headers, Inherited, Outgoing, Output};
 use recovery::Fences;
 use suspicion::Suspicion;
@@ -40,21 +46,6 @@ use vitals::Vitals;
 
 /// How many records go by between two looks at what was acknowledged.
 const RECORDS_A_POLL: u64 = 256;
-
-/// When the loop commits and ends.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The most records read in one transaction.
-    pub records_max: u64,
-    /// The most bytes published in one transaction.
-    pub bytes_max: usize,
-    /// The longest that a record waits for its transaction's commit.
-    pub age_max: Duration,
-    /// End when every partition was read to where it ended when it was assigned.
-    pub until_end: bool,
-    /// End when no record came for so long.
-    pub idle_exit: Option<Duration>,
-}
 
 /// Something to tell the user while the loop runs.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +78,8 @@ pub struct Parts<'p> {
     pub step: Step<'p>,
     /// Makes a dead letter of one record.
     pub reject: Rejecter<'p>,
+    /// Changes the headers of the record read before they travel on.
+    pub inherit: Inherit<'p>,
     /// Makes sure that topics are there.
     pub prepare: Preparer<'p>,
     /// To tell the user.
@@ -99,9 +92,13 @@ pub type Step<'p> = &'p mut dyn FnMut(&Raw<'_>, &mut Outgoing) -> Result<(), Rej
 /// Makes a dead letter of one record and what is wrong with it.
 pub type Rejecter<'p> = &'p mut dyn FnMut(&Raw<'_>, &Reject, &mut Outgoing);
 
+/// Changes the headers of one record before they travel on.
+pub type Inherit<'p> = &'p dyn Fn(&Raw<'_>, &mut Inherited);
+
 impl Parts<'_> {
-    fn producer(&self) -> anyhow::Result<Transactions> {
-        Transactions::new(&self.settings, &self.transactional_id, &self.console, &self.stop)
+    fn producer(&self, options: &Options) -> anyhow::Result<Transactions> {
+        let Parts { settings, transactional_id, console, stop, .. } = self;
+        Transactions::new(settings, transactional_id, options.age_max, console, stop)
     }
 }
 
@@ -114,6 +111,8 @@ struct Partition {
     committed: i64,
     /// Where it ended when it was assigned, if the run is to end there.
     end: i64,
+    /// Whether no transaction is open before that.
+    is_stable: bool,
     at_end: bool,
 }
 
@@ -143,7 +142,11 @@ struct Loop<'p> {
     producer: Transactions,
     /// The member's place since the last assignment.
     place: Option<Place>,
+    /// The topic that was assigned, of those of its name.
+    topic_id: Option<TopicId>,
     partitions: BTreeMap<i32, Partition>,
+    /// When ends were looked at last.
+    looked_at: Instant,
     /// Since when a transaction is open.
     open: Option<Instant>,
     outgoing: Outgoing,
@@ -165,14 +168,16 @@ struct Loop<'p> {
 /// What no wait will cure: missing rights or topics, a position that Kafka no
 /// longer has, another worker with the same transactional id.
 pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending)> {
-    let producer = parts.producer()?;
+    let producer = parts.producer(&options)?;
     let now = Instant::now();
     let mut state = Loop {
         parts,
         options,
         producer,
         place: None,
+        topic_id: None,
         partitions: BTreeMap::new(),
+        looked_at: now,
         open: None,
         outgoing: Outgoing::default(),
         prepared: BTreeSet::new(),
@@ -207,11 +212,12 @@ impl Loop<'_> {
             if self.ahead.is_far_enough() {
                 self.prepare_topics()?;
             }
+            self.look_for_stable_ends()?;
             let is_satisfied = self.ahead.is_empty() && self.is_satisfied();
             if self.open.is_some() && (is_satisfied || self.is_due()) {
                 self.commit()?;
             }
-            if self.open.is_none() && is_satisfied && self.is_satisfied() {
+            if self.open.is_none() && is_satisfied && self.is_satisfied() && self.is_heard() {
                 return Ok(Ending::Done);
             }
             self.show_vitals();
@@ -220,10 +226,11 @@ impl Loop<'_> {
     }
 
     fn is_due(&self) -> bool {
-        self.open.is_some_and(|since| since.elapsed() >= self.options.age_max)
-            || self.batch.totals.read >= self.options.records_max
-            || self.batch.bytes >= self.options.bytes_max
-            || self.suspicion.is_careful()
+        let Batch { totals, bytes, .. } = &self.batch;
+        self.suspicion.is_careful()
+            || self
+                .open
+                .is_some_and(|since| self.options.are_reached(since.elapsed(), totals.read, *bytes))
     }
 
     /// Whether no more need be read.
@@ -258,7 +265,9 @@ impl Loop<'_> {
                     outgoing.clear();
                     (self.parts.reject)(&raw, reject, outgoing);
                 }
-                outgoing.inherit(record.headers());
+                let mut headers = record.headers();
+                (self.parts.inherit)(&raw, &mut headers);
+                outgoing.inherit(headers);
                 Taken {
                     partition: raw.partition,
                     offset: raw.offset,
@@ -322,7 +331,7 @@ impl Loop<'_> {
             }
             Happening::End(partition) => {
                 if let Some(partition) = self.partitions.get_mut(&partition) {
-                    partition.at_end = true;
+                    partition.at_end = partition.is_stable;
                 }
                 Ok(())
             }
@@ -332,7 +341,7 @@ impl Loop<'_> {
                 self.note_waiting(&why);
                 Ok(())
             }
-            Happening::PositionLost => anyhow::bail!(
+            Happening::PositionLost => bail!(
                 "Kafka no longer has the position that the group goes on from: records were \
                  removed by retention before they were read, or the topic was created again; \
                  set the group's offsets with Kafka's kafka-consumer-groups, or start over under \
@@ -348,12 +357,23 @@ impl Loop<'_> {
         let moved = self.partitions.iter().filter(|(_, one)| one.next_offset > one.committed);
         let positions: Vec<_> = moved.map(|(number, one)| (*number, one.next_offset)).collect();
         let since = Instant::now();
+        if self.is_another_topic() {
+            bail!(
+                "the topic was deleted and created again while it was read: start again, and the \
+                 group goes on from the first record of the new one, as Kafka forgets positions \
+                 in a topic that is deleted; what was not committed of the old one is lost"
+            );
+        }
         if let Err(trouble) = self.producer.commit(&self.parts.consumer, place, &positions) {
+            // Of a record refused before it was sent it is known which.
+            if let Trouble::Refused(why) = &trouble {
+                self.suspicion.note_refusal(self.batch.totals.read, why)?;
+            }
             return self.recover(trouble);
         }
         let batch = std::mem::take(&mut self.batch);
         self.open = None;
-        self.suspicion.clear_up(batch.totals.read);
+        self.suspicion.clear_up(batch.totals.read, &positions);
         self.totals.add(batch.totals);
         self.totals.commits += 1;
         for partition in self.partitions.values_mut() {

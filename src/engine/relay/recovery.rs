@@ -12,7 +12,7 @@ use crate::edges::kafka::transaction::Trouble;
 use crate::engine::metrics::Relaying;
 
 /// How long the broker may take to tell the committed positions.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first wait before something is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest such wait.
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// alone is a transaction that took too long.
 const FENCES_MAX: usize = 3;
 const FENCES_WITHIN: Duration = Duration::from_secs(60);
+
+/// A partition and its position, with its end and whether that is stable.
+type Known = ((i32, i64), (i64, bool));
 
 /// When the producer was fenced lately.
 #[derive(Debug, Default)]
@@ -43,7 +46,14 @@ impl Loop<'_> {
     /// Nothing since the last commit counts: ends the transaction, with a new
     /// producer where the old one is of no use, and goes back.
     pub(super) fn recover(&mut self, trouble: Trouble) -> anyhow::Result<()> {
-        let records = self.batch.totals.read;
+        let open_for = self.open.map_or(Duration::ZERO, |since| since.elapsed());
+        let trouble = match trouble {
+            // Nobody else need have the id for that.
+            Trouble::Fenced if open_for >= self.producer.timeout() => {
+                Trouble::Renew("the transaction took too long and was given up".into())
+            }
+            other => other,
+        };
         self.begin_anew();
         self.parts.metrics.relaying(Relaying::count_retry);
         // A topic may be gone, and the cluster not say so.
@@ -56,13 +66,7 @@ impl Loop<'_> {
                 }
                 self.producer.abort()
             }
-            Trouble::Refused(why) => {
-                if records > 0 {
-                    self.suspicion.note_refusal(records, &why)?;
-                }
-                self.producer.abort()
-            }
-            Trouble::Moved => self.producer.abort(),
+            Trouble::Refused(_) | Trouble::Moved => self.producer.abort(),
             other => Err(other),
         };
         if let Err(trouble) = ended {
@@ -90,7 +94,7 @@ impl Loop<'_> {
                  --instance",
                 self.parts.transactional_id
             ),
-            Trouble::Fenced => self.note_waiting("the transaction was given up by the cluster"),
+            Trouble::Fenced => self.note_waiting("another producer took the transactional id"),
             Trouble::TopicGone => self.note_waiting("a topic to publish to is not there any more"),
             Trouble::Moved => {}
             Trouble::Abort(why)
@@ -98,7 +102,7 @@ impl Loop<'_> {
             | Trouble::Again(why)
             | Trouble::Refused(why) => self.note_waiting(&why),
         }
-        let fresh = self.parts.producer()?;
+        let fresh = self.parts.producer(&self.options)?;
         std::mem::replace(&mut self.producer, fresh).close();
         Ok(())
     }
@@ -182,9 +186,11 @@ impl Loop<'_> {
                 return Ok(false);
             }
         };
-        for ((number, next_offset), end) in known {
-            let end = self.partitions.get(&number).map_or(end, |known| known.end);
-            let partition = Partition { next_offset, committed: next_offset, end, at_end: false };
+        for ((number, next_offset), (end, is_stable)) in known {
+            let before = self.partitions.get(&number);
+            let (end, is_stable) = before.map_or((end, is_stable), |one| (one.end, one.is_stable));
+            let (committed, at_end) = (next_offset, false);
+            let partition = Partition { next_offset, committed, end, is_stable, at_end };
             self.partitions.insert(number, partition);
         }
         self.last_record = Instant::now();
@@ -193,13 +199,15 @@ impl Loop<'_> {
 
     /// The positions, each with the end of its partition; that is only asked for
     /// where the run is to end there.
-    fn ask_positions(&self, numbers: &[i32]) -> anyhow::Result<Vec<((i32, i64), i64)>> {
-        let consumer = &self.parts.consumer;
+    fn ask_positions(&mut self, numbers: &[i32]) -> anyhow::Result<Vec<Known>> {
+        if self.partitions.is_empty() {
+            self.topic_id = self.parts.consumer.ask_topic_id(KAFKA_TIMEOUT)?;
+        }
         let ends = match self.options.until_end && self.partitions.is_empty() {
-            true => consumer.ask_ends(numbers, KAFKA_TIMEOUT)?,
-            false => vec![0; numbers.len()],
+            true => self.ask_ends(numbers)?,
+            false => vec![(0, true); numbers.len()],
         };
-        let positions = consumer.committed(numbers, KAFKA_TIMEOUT)?;
+        let positions = self.parts.consumer.committed(numbers, KAFKA_TIMEOUT)?;
         Ok(positions.into_iter().zip(ends).collect())
     }
 
@@ -214,6 +222,27 @@ impl Loop<'_> {
                 self.partitions.clear();
                 self.place = None;
                 self.parts.consumer.rejoin()
+            }
+        }
+    }
+
+    /// Whether records come from another topic of the same name than was assigned.
+    pub(super) fn is_another_topic(&self) -> bool {
+        match (&self.topic_id, self.parts.consumer.topic_id()) {
+            (Some(assigned), Some(read)) => *assigned != read,
+            _ => false,
+        }
+    }
+
+    /// Whether Kafka answers: while it is away, that no record comes says nothing.
+    pub(super) fn is_heard(&mut self) -> bool {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        match self.parts.consumer.ask_ends(&numbers, KAFKA_TIMEOUT) {
+            Ok(_) => true,
+            Err(error) => {
+                self.note_waiting(&format!("{error:#}"));
+                self.last_record = Instant::now();
+                false
             }
         }
     }

@@ -7,7 +7,8 @@
 //!   gets `*` for the digits;
 //! - card verification codes (`cvc`, `cvv`, `security_code` …) are left out;
 //! - in a payload that is no JSON object nothing says what a number is, so that
-//!   every card number in it gets `*`.
+//!   every card number in it gets `*`; the same in the record's key and headers,
+//!   but for the event's id and times.
 //!
 //! Other fields stay as they are: an order's id of 16 digits may look like a card
 //! number. A token is made of the event's id, never of the number: few enough
@@ -68,6 +69,44 @@ pub fn cleaned(payload: &[u8]) -> Option<Vec<u8>> {
         Cow::Borrowed(_) => None,
         Cow::Owned(cleaned) => Some(cleaned),
     }
+}
+
+/// A key or a header's value of a record with this payload, without card data. The
+/// id of the payload's event stays, and so does a time.
+pub fn clean_beside<'t>(payload: Option<&[u8]>, text: &'t [u8]) -> Cow<'t, [u8]> {
+    match clean(text) {
+        Cow::Owned(_) if is_time(text) || is_id(payload, text) => Cow::Borrowed(text),
+        cleaned => cleaned,
+    }
+}
+
+/// Takes card data out of the headers of a record with this payload, as
+/// [`clean_beside`] does; those that are a verification code are left out.
+pub fn clean_headers(payload: Option<&[u8]>, headers: &mut Vec<(String, Option<Vec<u8>>)>) {
+    headers.retain(|(name, _)| !is_verification_code(&folded(name)));
+    for (name, value) in headers {
+        if let Cow::Owned(masked) = mask_str(name) {
+            *name = masked;
+        }
+        if let Some(value) = value
+            && let Cow::Owned(cleaned) = clean_beside(payload, value)
+        {
+            *value = cleaned;
+        }
+    }
+}
+
+/// Whether digits are a time since 1970 in milliseconds, microseconds or
+/// nanoseconds, which begins with 1 until 2033: no card of so many digits does.
+fn is_time(text: &[u8]) -> bool {
+    matches!(text.len(), 13 | 16 | 19)
+        && text.starts_with(b"1")
+        && text.iter().all(u8::is_ascii_digit)
+}
+
+fn is_id(payload: Option<&[u8]>, text: &[u8]) -> bool {
+    let members = payload.and_then(|payload| members(std::str::from_utf8(payload).ok()?));
+    members.is_some_and(|members| seed(&members).as_bytes() == text)
 }
 
 /// Whether a closer look is worth it: there are digits enough, or something that

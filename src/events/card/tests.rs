@@ -129,6 +129,42 @@ fn payloads_without_card_data_stay_byte_for_byte() {
     }
 }
 
+#[test]
+fn a_key_or_header_has_no_number_but_the_events_own_id_and_times() {
+    let payload = format!("{{\"order_id\":\"{OTHER}\",\"quantity\":0}}");
+    let beside = |payload: &str, text: &str| {
+        let cleaned = clean_beside(Some(payload.as_bytes()), text.as_bytes()).into_owned();
+        String::from_utf8(cleaned).unwrap()
+    };
+    assert_eq!(beside(&payload, OTHER), OTHER);
+    for payload in ["{\"order_id\":7}", "{", ""] {
+        assert_eq!(beside(payload, OTHER), "*".repeat(16), "{payload}");
+    }
+    // Luhn's check passes for one in ten.
+    for number in 0..20 {
+        for time in [1_732_000_000_000u64, 1_732_000_000_000_000] {
+            let time = (time + number).to_string();
+            assert_eq!(beside("{}", &time), time);
+        }
+    }
+    let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+    let mut headers = vec![
+        header("card_number", "4111 1111 1111 1111"),
+        header("Card-CVC", "737"),
+        header(OTHER, "x"),
+        header("trace", "id-7"),
+        ("none".to_owned(), None),
+    ];
+    clean_headers(Some(b"{}"), &mut headers);
+    let expected = [
+        header("card_number", "**** **** **** ****"),
+        header(&"*".repeat(16), "x"),
+        header("trace", "id-7"),
+        ("none".to_owned(), None),
+    ];
+    assert_eq!(headers, expected);
+}
+
 proptest! {
     #[test]
     fn cleaning_again_changes_nothing(

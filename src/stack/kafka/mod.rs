@@ -232,12 +232,9 @@ pub fn create_default_topics(state: &State, console: &Console, stop: &Stop) -> a
         details: Vec::new(),
     };
     for kind in Kind::ALL {
-        let topic = topics::Wanted {
-            name: kind.default_topic(),
-            partitions: Some(DEFAULT_TOPIC_PARTITIONS),
-            replication_factor: None,
-        };
-        topics::create(&settings, &topic, console, stop)?;
+        let shape =
+            topics::Shape { partitions: Some(DEFAULT_TOPIC_PARTITIONS), replication_factor: None };
+        topics::create(&settings, kind.default_topic(), shape, console, stop)?;
     }
     Ok(())
 }

@@ -7,25 +7,18 @@ mod money;
 mod step;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::relay::{self, Shape, Stage};
+use super::relay::{self, Stage};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
-use crate::edges::kafka::client;
-use crate::edges::kafka::topics::Topics;
 use crate::engine::record::Raw;
-use crate::engine::relay::{Outgoing, Readied};
+use crate::engine::relay::Outgoing;
 use crate::error::{Outcome, Usage};
-use crate::events::card;
 use catalogue::Catalogue;
 use money::Currency;
 use step::Confirm;
-
-/// How long the cluster may take to answer at the start.
-const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Arguments of `confirm`.
 #[derive(Debug, Clone, clap::Args)]
@@ -114,7 +107,6 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         Some(path) => Catalogue::read(path)?,
         None => Catalogue::built_in(),
     };
-    create_missing(args, context)?;
     let confirm = Confirm {
         catalogue: &catalogue,
         currency: args.currency,
@@ -124,36 +116,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         now: &Timestamp::now,
     };
     let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| confirm.step(raw, outgoing);
-    let stage =
-        Stage { clean: Some(&card::cleaned), ..Stage::new("confirm", &args.from, &mut step) };
+    // All at the start: who reads declined orders shall not fail because none was
+    // declined yet.
+    let outputs: Vec<&str> = args.outputs().map(String::as_str).collect();
+    let stage = Stage {
+        outputs: &outputs,
+        is_cleaned: true,
+        ..Stage::new("confirm", &args.from, &mut step)
+    };
     let summary = relay::run(stage, &args.relay, context)?;
     context.console.result(&summary)?;
     Ok(summary.outcome())
-}
-
-/// Creates the topics published to, all at the start: who reads declined orders
-/// shall not fail because none was declined yet.
-fn create_missing(args: &Args, context: &Context) -> anyhow::Result<()> {
-    let (settings, console, stop) = (context.kafka()?, &context.console, &context.stop);
-    let cluster = match client::probe(&settings, console, stop, PROBE_LIMIT) {
-        // The engine will see it.
-        Err(_) if stop.requested() => return Ok(()),
-        cluster => cluster?,
-    };
-    let is_there = |topic: &String| cluster.topics.iter().any(|(name, _)| name == topic);
-    if !is_there(&args.from) {
-        // The engine says so, with the cure.
-        return Ok(());
-    }
-    let missing: Vec<&str> =
-        args.outputs().filter(|topic| !is_there(topic)).map(String::as_str).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let topics = Topics::new(&settings, console, stop)?;
-    // What is not there yet the engine creates when it is needed.
-    if topics.create(&missing, Shape::default())? == Readied::Yes {
-        console.note(format_args!("created {}", missing.join(", ")));
-    }
-    Ok(())
 }

@@ -208,7 +208,7 @@ pub fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
             }
             own if OWN_PROPERTIES.iter().any(|(name, _)| *name == own) => {
                 format!(
-                    "property {own} is not free: positions are kept in the database; leave it out"
+                    "property {own} is not free, as positions are kept in another way: leave it out"
                 )
             }
             _ => continue,

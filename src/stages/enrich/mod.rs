@@ -6,24 +6,18 @@ mod tags;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::bail;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::relay::{self, Shape, Stage, Summary};
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
-use crate::edges::kafka::client::{self, Cluster};
-use crate::edges::kafka::topics::{self, Wanted};
 use crate::engine::record::Raw;
 use crate::engine::relay::Outgoing;
 use crate::error::{Outcome, Usage};
+use crate::events::Kind;
 use tags::Tags;
-
-/// How long a broker may take to answer at the start.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Arguments of `enrich`.
 #[derive(Debug, Clone, clap::Args)]
@@ -106,6 +100,11 @@ impl Step {
             Step::Tags => format!("{name}-tags"),
         }
     }
+
+    /// The arguments with the group of this step.
+    fn relay(self, args: &relay::Args) -> relay::Args {
+        relay::Args { group: Some(self.group(args.group.as_deref())), ..args.clone() }
+    }
 }
 
 impl Args {
@@ -118,6 +117,10 @@ impl Args {
         }
         if self.step == Some(Step::Timestamp) && self.tags.is_some() {
             return Err(Usage("--tags is for the step tags; leave it out".into()));
+        }
+        // Of both before either begins; the other's topics too.
+        for read in [from, via] {
+            self.relay.dead_letters(read, &[from, via, to])?;
         }
         Ok(())
     }
@@ -163,22 +166,33 @@ impl fmt::Display for Report {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     args.check()?;
     let tags = Tags::read(args.tags.as_deref())?;
-    let shape = match prepare(args, context) {
-        // What was being waited for is of no interest any more.
-        Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
-        prepared => prepared?,
-    };
+    let shape = Shape { partitions: args.partitions, replication_factor: args.replication_factor };
     let timestamp = |relay: &relay::Args, context: &Context| {
         let mut make = |raw: &Raw<'_>, outgoing: &mut Outgoing| {
             step::timestamp(raw, Timestamp::now(), &args.via, outgoing)
         };
-        self::relay(Step::Timestamp, &args.from, shape, &mut make, relay, context)
+        let stage = Stage {
+            kind: Kind::User,
+            outputs: &[&args.via],
+            shape,
+            is_alike: true,
+            ..Stage::new(Step::Timestamp.name(), &args.from, &mut make)
+        };
+        relay::run(stage, &Step::Timestamp.relay(relay), context)
     };
     let tags = |relay: &relay::Args, context: &Context| {
         let mut make = |raw: &Raw<'_>, outgoing: &mut Outgoing| {
             step::tags(raw, &tags, args.seed, &args.to, outgoing)
         };
-        self::relay(Step::Tags, &args.via, shape, &mut make, relay, context)
+        let stage = Stage {
+            kind: Kind::User,
+            outputs: &[&args.to],
+            shape,
+            is_alike: true,
+            follows: Some(&args.from),
+            ..Stage::new(Step::Tags.name(), &args.via, &mut make)
+        };
+        relay::run(stage, &Step::Tags.relay(relay), context)
     };
     let (timestamp, tags) = match args.step {
         Some(Step::Timestamp) => (Some(timestamp(&args.relay, context)?), None),
@@ -191,56 +205,6 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let report = Report { timestamp, tags };
     context.console.result(&report)?;
     Ok(report.outcome())
-}
-
-fn relay(
-    step: Step,
-    from: &str,
-    shape: Shape,
-    make: crate::engine::relay::Step<'_>,
-    relay: &relay::Args,
-    context: &Context,
-) -> anyhow::Result<Summary> {
-    let stage = Stage { shape, ..Stage::new(step.name(), from, make) };
-    let group = Some(step.group(relay.group.as_deref()));
-    relay::run(stage, &relay::Args { group, ..relay.clone() }, context)
-}
-
-/// Creates the topics that the steps need before their first record and that are
-/// not there; how to create others later.
-fn prepare(args: &Args, context: &Context) -> anyhow::Result<Shape> {
-    let settings = context.kafka()?;
-    let cluster = client::probe(&settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-    let Args { from, via, to, .. } = args;
-    let of_source = partitions_of(&cluster, from);
-    if args.step != Some(Step::Tags) && of_source.is_none() {
-        bail!(
-            "there is no topic {from}: publish to it with `orderctl produce --kind user \
-             --topic-name {from} --create-topic`, or name another with --from"
-        );
-    }
-    let shape = Shape {
-        partitions: args.partitions.or(of_source),
-        replication_factor: args.replication_factor,
-    };
-    let needed: &[&String] = match args.step {
-        Some(Step::Timestamp) => &[via],
-        _ => &[via, to],
-    };
-    for name in needed {
-        if partitions_of(&cluster, name).is_none() {
-            let Shape { partitions, replication_factor } = shape;
-            let wanted = Wanted { name, partitions, replication_factor };
-            topics::create(&settings, &wanted, &context.console, &context.stop)?;
-            context.console.note(format_args!("created topic {name}"));
-        }
-    }
-    Ok(shape)
-}
-
-fn partitions_of(cluster: &Cluster, topic: &str) -> Option<u32> {
-    let found = cluster.topics.iter().find(|(name, _)| name == topic);
-    found.and_then(|(_, partitions)| u32::try_from(*partitions).ok())
 }
 
 #[cfg(test)]

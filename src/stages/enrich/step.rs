@@ -1,15 +1,15 @@
 //! What the steps make of one user (pure: the time is given to them).
 
 use std::borrow::Cow;
-use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::tags::Tags;
 use crate::engine::record::Raw;
 use crate::engine::relay::{Headers, Outgoing};
+use crate::events::members::members;
 use crate::events::{Kind, Reject};
 
 /// Publishes the user with the time at which this was done.
@@ -51,72 +51,39 @@ fn publish<'f, const N: usize>(
 ) -> Result<(), Reject> {
     let payload = raw.payload.ok_or_else(|| Reject::new("", "no payload (a tombstone)"))?;
     let user = Kind::User.parse(payload)?;
-    let made = with_fields(payload, &fields(user.id()))
-        .map_err(|error| Reject::new("", format!("not JSON: {error}")))?;
+    let known = std::str::from_utf8(payload).ok().and_then(members);
+    let known = known.ok_or_else(|| Reject::new("", "not a JSON object"))?;
+    let made = with_fields(&known, &fields(user.id()));
     outgoing.push(to, Some(user.id().as_bytes()), &made, Headers::new());
     Ok(())
 }
 
 /// An object with some fields set: in the place of those of the same name, else
 /// at the end. All others stay, each value as it is written.
-fn with_fields(object: &[u8], fields: &[(&str, &str)]) -> serde_json::Result<Vec<u8>> {
-    let Members(members) = serde_json::from_slice(object)?;
-    let mut made = Vec::with_capacity(object.len() + 128);
+fn with_fields(object: &[(Cow<'_, str>, &RawValue)], fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut made = Vec::with_capacity(512);
     let is_set = |name: &str| fields.iter().any(|(field, _)| *field == name);
-    for (name, value) in members.iter().filter(|(name, _)| !is_set(name)) {
-        put_name(&mut made, name)?;
-        made.extend_from_slice(value.get().as_bytes());
+    for (name, value) in object.iter().filter(|(name, _)| !is_set(name)) {
+        put(&mut made, name, value.get());
     }
     for (name, value) in fields {
-        put_name(&mut made, name)?;
-        serde_json::to_writer(&mut made, value)?;
+        put(&mut made, name, &Value::from(*value).to_string());
     }
     made.push(b'}');
-    Ok(made)
+    made
 }
 
-fn put_name(made: &mut Vec<u8>, name: &str) -> serde_json::Result<()> {
+fn put(made: &mut Vec<u8>, name: &str, json: &str) {
     made.push(if made.is_empty() { b'{' } else { b',' });
-    serde_json::to_writer(&mut *made, name)?;
+    made.extend_from_slice(Value::from(name).to_string().as_bytes());
     made.push(b':');
-    Ok(())
-}
-
-/// The members of an object in their order.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-/// A name, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            members.push((name, value));
-        }
-        Ok(Members(members))
-    }
+    made.extend_from_slice(json.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -41,6 +41,7 @@ use crate::edges::smtp::session::Server;
 use crate::engine::metrics::Mailing;
 use crate::error::{Outcome, Usage};
 use crate::events::notice::Occasion;
+use crate::stages::consume::selection::refuse_own_properties;
 use crate::stop::Stop;
 use asking::ask;
 use intake::Intake;
@@ -241,6 +242,7 @@ fn join(
     settings: &KafkaSettings,
     context: &Context,
 ) -> anyhow::Result<Vec<(String, Consumer)>> {
+    refuse_own_properties(settings)?;
     client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
     let mut members = Vec::new();
     let mut missing = Vec::new();

@@ -316,12 +316,9 @@ fn find_topic(args: &Args, settings: &KafkaSettings, context: &Context) -> anyho
              --partitions N, or create it with kafka-topics --create --topic {name}"
         ));
     }
-    let wanted = topics::Wanted {
-        name,
-        partitions: args.partitions,
-        replication_factor: args.replication_factor,
-    };
-    topics::create(settings, &wanted, &context.console, &context.stop)?;
+    let shape =
+        topics::Shape { partitions: args.partitions, replication_factor: args.replication_factor };
+    topics::create(settings, name, shape, &context.console, &context.stop)?;
     context.console.note(format_args!("created topic {name}"));
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use crate::engine::record::Raw;
 use crate::engine::relay::{Headers, Outgoing};
-use crate::events::Reject;
+use crate::events::{Reject, card};
 
 /// The dead-letter topic of a topic, unless named.
 pub fn default_topic(from: &str) -> String {
@@ -25,6 +25,15 @@ pub fn push(
         Some(payload) => outgoing.push(to, raw.key, payload, headers),
         None => outgoing.push_tombstone(to, raw.key, headers),
     }
+}
+
+/// Has `push` called with a record and its reject without card data.
+pub fn cleaned(raw: &Raw<'_>, reject: &Reject, mut push: impl FnMut(&Raw<'_>, &Reject)) {
+    let key = raw.key.map(|key| card::clean_beside(raw.payload, key));
+    let payload = raw.payload.map(card::clean);
+    let reason = card::mask_str(&reject.reason).into_owned();
+    let raw = Raw { key: key.as_deref(), payload: payload.as_deref(), ..*raw };
+    push(&raw, &Reject::new(reject.field.clone(), reason));
 }
 
 fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {
@@ -68,5 +77,23 @@ mod tests {
         assert_eq!(header("__connect.errors.partition"), "3");
         assert_eq!(header("__connect.errors.offset"), "14");
         assert_eq!(header("__connect.errors.exception.message"), "quantity: is missing");
+    }
+
+    #[test]
+    fn a_cleaned_dead_letter_has_no_card_number_in_key_payload_or_reason() {
+        let payload = Some(&br#"{"order_id":"o","payment":"4111111111111111"}"#[..]);
+        let key = Some(&b"4111 1111 1111 1111"[..]);
+        let raw = Raw { partition: 0, offset: 0, time_ms: None, key, payload };
+        let reject = Reject::new("quantity", "expected a number, found \"4111111111111111\"");
+        let mut pushed = 0;
+        cleaned(&raw, &reject, |raw, reject| {
+            let text = format!("{:?} {:?} {reject}", raw.key, raw.payload);
+            let bytes = [raw.key.unwrap(), raw.payload.unwrap(), reject.reason.as_bytes()];
+            let is_held = |bytes: &[u8]| bytes.windows(4).any(|four| four == b"1111");
+            assert!(!bytes.into_iter().any(is_held), "{text}");
+            assert_eq!(reject.field, "quantity");
+            pushed += 1;
+        });
+        assert_eq!(pushed, 1);
     }
 }

@@ -2,42 +2,38 @@
 
 pub mod dead_letter;
 mod instance;
+mod join;
+mod summary;
+mod topics;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::config::args::parse_topic_name;
-use crate::config::{KafkaSettings, duration};
+use crate::config::duration;
 use crate::console::{Console, plural};
-use crate::edges::kafka::client;
-use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::kafka::topics::Topics;
 use crate::engine::metrics::Relaying;
 use crate::engine::record::Raw;
-use crate::engine::relay::{self, Options, Parts, Progress, Readied, Step, Totals};
+use crate::engine::relay::{self, Options, Parts, Progress, Step, Totals};
 use crate::engine::run::Ending;
-use crate::error::{Outcome, Usage};
+use crate::error::Usage;
+use crate::events::{Kind, Reject, card};
 use crate::log::Level;
 
 pub use crate::edges::kafka::topics::Shape;
 use instance::Instance;
+pub use summary::Summary;
 
-/// How long a broker may take to answer.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes published in one transaction.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest time between two commits.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
-/// How many new topics are named.
-const NAMES_SHOWN: usize = 5;
 
 /// Arguments that every stage has.
 #[derive(Debug, Clone, clap::Args)]
@@ -75,14 +71,32 @@ pub struct Args {
 }
 
 impl Args {
-    /// The dead-letter topic of this topic.
-    fn dead_letters(&self, from: &str) -> anyhow::Result<String> {
-        let letters = self.dead_letter_topic.clone();
-        let letters = letters.unwrap_or_else(|| dead_letter::default_topic(from));
+    /// The dead-letter topic of this topic, where these are published to.
+    ///
+    /// # Errors
+    /// A [`Usage`] error when it is one of them, or its name is too long.
+    pub fn dead_letters(&self, from: &str, outputs: &[&str]) -> Result<String, Usage> {
+        let named = self.dead_letter_topic.clone();
+        let letters = named.unwrap_or_else(|| dead_letter::default_topic(from));
+        let wrong = |why: String| Err(Usage(why));
         if letters == from {
-            let why = "dead letters cannot go to the topic that is read: name another with \
-                       --dead-letter-topic";
-            return Err(Usage(why.into()).into());
+            return wrong(
+                "dead letters cannot go to the topic that is read: name another with \
+                 --dead-letter-topic"
+                    .into(),
+            );
+        }
+        if outputs.contains(&letters.as_str()) {
+            return wrong(format!(
+                "dead letters cannot go to {letters}, which is for what is no dead letter: name \
+                 another with --dead-letter-topic"
+            ));
+        }
+        if parse_topic_name(&letters).is_err() {
+            return wrong(format!(
+                "no topic can have the name {letters}: name one for dead letters with \
+                 --dead-letter-topic"
+            ));
         }
         Ok(letters)
     }
@@ -116,98 +130,44 @@ pub struct Stage<'s> {
     pub from: &'s str,
     /// Makes records of one record.
     pub step: Step<'s>,
+    /// What events the topic has, for who looks for it in vain.
+    pub kind: Kind,
+    /// Topics that are made sure of before the first record is read.
+    pub outputs: &'s [&'s str],
     /// How topics are made that are published to and not there, dead letters'
     /// included.
     pub shape: Shape,
+    /// Whether they have as many partitions as the topic read, unless `shape` says
+    /// how many.
+    pub is_alike: bool,
+    /// The topic that a stage before makes the one read of. Where it is not there
+    /// yet, it is created with as many partitions as that one.
+    pub follows: Option<&'s str>,
     /// Called before topics are created, with those that are there and those to
     /// be created, of which it may take some away.
     pub admit: Option<Admit<'s>>,
-    /// A dead letter's payload, where that must not be the record's own bytes;
-    /// none from the function for the own ones.
-    pub clean: Option<Clean<'s>>,
+    /// Whether card data is taken out of all that is published beside what the
+    /// step makes: dead letters with their keys and reasons, and headers.
+    pub is_cleaned: bool,
 }
 
 /// See [`Stage::admit`].
 pub type Admit<'s> = &'s mut dyn FnMut(&BTreeSet<String>, &mut BTreeSet<String>);
 
-/// See [`Stage::clean`].
-pub type Clean<'s> = &'s dyn Fn(&[u8]) -> Option<Vec<u8>>;
-
 impl<'s> Stage<'s> {
     /// A stage that creates topics as the cluster's defaults say.
     pub fn new(name: &'static str, from: &'s str, step: Step<'s>) -> Stage<'s> {
-        Stage { name, from, step, shape: Shape::default(), admit: None, clean: None }
-    }
-}
-
-/// What a run came to.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Summary {
-    /// The topic read.
-    pub topic: String,
-    /// The consumer group.
-    pub group: String,
-    /// Records read.
-    pub read: u64,
-    /// Records published, without dead letters.
-    pub published: u64,
-    /// Records that are in the dead-letter topic now.
-    pub rejected: u64,
-    /// What the stage counts by names of its own.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// Transactions.
-    pub commits: u64,
-    /// Transactions that came to nothing and were done again.
-    pub aborts: u64,
-    /// Seconds from the start of the verb.
-    pub seconds: f64,
-    /// Whether the stop signal ended it.
-    pub interrupted: bool,
-}
-
-impl Summary {
-    /// How the verb ends.
-    pub fn outcome(&self) -> Outcome {
-        match (self.interrupted, self.rejected) {
-            (true, _) => Outcome::Interrupted,
-            (false, 0) => Outcome::Done,
-            (false, _) => Outcome::Rejected,
-        }
-    }
-}
-
-impl Summary {
-    fn new(topic: &str, group: &str) -> Summary {
-        Summary { topic: topic.to_owned(), group: group.to_owned(), ..Summary::default() }
-    }
-
-    fn take(&mut self, totals: Totals) {
-        let Totals { read, published, rejected, commits, aborts, counts } = totals;
-        (self.read, self.published, self.rejected) = (read, published, rejected);
-        (self.commits, self.aborts, self.counts) = (commits, aborts, counts);
-    }
-
-    fn ended(self, started: Instant, interrupted: bool) -> Summary {
-        Summary { seconds: started.elapsed().as_secs_f64(), interrupted, ..self }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let own = self.counts.iter().map(|(name, number)| (*name, number));
-        let rows =
-            [("read", &self.read), ("published", &self.published), ("rejected", &self.rejected)];
-        let rows: Vec<(&str, &u64)> = rows.into_iter().chain(own).collect();
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        for (name, number) in rows {
-            writeln!(f, "{name:width$}  {number}")?;
-        }
-        let rate = self.read as f64 / self.seconds.max(0.001);
-        let Summary { commits, aborts, seconds, .. } = self;
-        write!(f, "{} in {seconds:.1} s, {rate:.0}/s", plural(*commits, "transaction"))?;
-        match aborts {
-            0 => Ok(()),
-            _ => write!(f, "; {} done again", plural(*aborts, "other")),
+        Stage {
+            name,
+            from,
+            step,
+            kind: Kind::Order,
+            outputs: &[],
+            shape: Shape::default(),
+            is_alike: false,
+            follows: None,
+            admit: None,
+            is_cleaned: false,
         }
     }
 }
@@ -219,19 +179,26 @@ impl fmt::Display for Summary {
 /// that no wait will cure happens later.
 pub fn run(stage: Stage<'_>, args: &Args, context: &Context) -> anyhow::Result<Summary> {
     let started = Instant::now();
-    let Stage { name, from, step, shape, mut admit, clean } = stage;
-    let letters = args.dead_letters(from)?;
-    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{name}"));
-    let mut summary = Summary::new(from, &group);
+    let letters = args.dead_letters(stage.from, stage.outputs)?;
+    let group = args.group.clone().unwrap_or_else(|| format!("orderctl-{}", stage.name));
+    let mut summary = Summary::new(stage.from, &group);
     let settings = context.kafka()?;
-    let consumer = match join(&settings, &group, from, context) {
+    join::refuse_own_properties(&settings)?;
+    let topics = Topics::new(&settings, &context.console, &context.stop)?;
+    let (consumer, shape) = match join::join(&stage, &settings, &group, &topics, context) {
         Err(_) if context.stop.requested() => return Ok(summary.ended(started, true)),
         joined => joined?,
     };
+    let Stage { name, from, step, outputs, mut admit, is_cleaned, .. } = stage;
     let instance = Instance::find(args.instance.as_deref(), &format!("{group}-{name}"))?;
     announce(name, from, &group, &instance, context);
-    let topics = Topics::new(&settings, &context.console, &context.stop)?;
     let display = Display::new(name, &context.console);
+    let mut prepare =
+        |wanted: &BTreeSet<String>| topics::prepare(wanted, &topics, shape, &mut admit, &display);
+    if !outputs.is_empty() {
+        // What is not there then is waited for when it is needed.
+        prepare(&outputs.iter().map(|topic| (*topic).to_owned()).collect())?;
+    }
     let (totals, ending) = relay::run(
         Parts {
             consumer,
@@ -242,13 +209,17 @@ pub fn run(stage: Stage<'_>, args: &Args, context: &Context) -> anyhow::Result<S
             metrics: Arc::clone(&context.metrics),
             step,
             reject: &mut |raw, reject, outgoing| {
-                let cleaned =
-                    raw.payload.and_then(|payload| clean.and_then(|clean| clean(payload)));
-                let payload = cleaned.as_deref().or(raw.payload);
-                let raw = Raw { payload, ..*raw };
-                dead_letter::push(outgoing, &letters, name, from, &raw, reject);
+                let mut push = |raw: &Raw<'_>, reject: &Reject| {
+                    dead_letter::push(outgoing, &letters, name, from, raw, reject);
+                };
+                if is_cleaned { dead_letter::cleaned(raw, reject, push) } else { push(raw, reject) }
             },
-            prepare: &mut |wanted| prepare(wanted, &topics, shape, &mut admit, &display),
+            inherit: &|raw, headers| {
+                if is_cleaned {
+                    card::clean_headers(raw.payload, headers);
+                }
+            },
+            prepare: &mut prepare,
             progress: &mut |progress| display.show(progress),
         },
         args.options(),
@@ -269,61 +240,6 @@ fn announce(name: &'static str, from: &str, group: &str, instance: &Instance, co
     let text = format!("{name}: reading {from} as group {group}");
     context.console.event(Level::Info, text, &fields);
     context.metrics.begin_relaying(Relaying::new(name, from, group));
-}
-
-/// Makes sure that topics are there.
-fn prepare(
-    wanted: &BTreeSet<String>,
-    topics: &Topics,
-    shape: Shape,
-    admit: &mut Option<Admit<'_>>,
-    display: &Display<'_>,
-) -> anyhow::Result<Readied> {
-    let existing = match topics.names() {
-        Ok(existing) => existing,
-        Err(why) => return Ok(Readied::NotYet(why)),
-    };
-    let mut missing: BTreeSet<String> = wanted.difference(&existing).cloned().collect();
-    if let Some(admit) = admit {
-        display.line.suspend(|| admit(&existing, &mut missing));
-    }
-    let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
-    if missing.is_empty() {
-        return Ok(Readied::Yes);
-    }
-    let readied = topics.create(&missing, shape)?;
-    if readied == Readied::Yes {
-        let shown = missing.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
-        let more = match missing.len().saturating_sub(NAMES_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {}", plural(more as u64, "other")),
-        };
-        display.say(Level::Info, &format!("created {shown}{more}"), &json!({ "topics": missing }));
-    }
-    Ok(readied)
-}
-
-fn join(
-    settings: &KafkaSettings,
-    group: &str,
-    from: &str,
-    context: &Context,
-) -> anyhow::Result<Consumer> {
-    client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
-    let mut config = client::client_config_over(&DEFAULTS, settings);
-    // What was aborted is not to be processed; and partitions come and go as a
-    // whole here.
-    config.set("isolation.level", "read_committed");
-    config.set("partition.assignment.strategy", "range,roundrobin");
-    let wants_ends = context.is_watched || context.console.shows_progress();
-    let consumer = Joining::new(config, group, &context.console, wants_ends)?.on(from);
-    consumer.partition_count(KAFKA_TIMEOUT)?.ok_or_else(|| {
-        anyhow!(
-            "there is no topic {from}: publish to it with `orderctl produce --topic-name {from} \
-             --create-topic`, or name another with --from"
-        )
-    })?;
-    Ok(consumer)
 }
 
 /// The live line on a terminal, and notes about what is away.
@@ -362,5 +278,43 @@ impl<'c> Display<'c> {
             "{}: read {}, lag {lag}, published {}, rejected {}, transactions {}",
             self.name, totals.read, totals.published, totals.rejected, totals.commits
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::parse_from(std::iter::once("stage").chain(line.split_whitespace())).args
+    }
+
+    #[test]
+    fn a_transaction_is_a_tenth_of_a_second_or_ten_thousand_records_unless_said() {
+        let Options { records_max, bytes_max, age_max, .. } = args("").options();
+        assert_eq!((records_max, bytes_max), (10_000, 16 << 20));
+        assert_eq!(age_max, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn dead_letters_have_a_topic_that_nothing_else_goes_to_or_comes_from() {
+        let letters = |line: &str, from: &str| args(line).dead_letters(from, &["out"]);
+        assert_eq!(letters("", "in").unwrap(), "in_dead_letters");
+        assert_eq!(letters("--dead-letter-topic d", "in").unwrap(), "d");
+        let long = "t".repeat(240);
+        let both = ["--dead-letter-topic in", "--dead-letter-topic out"].map(|line| (line, "in"));
+        for (line, from) in both.into_iter().chain([("", &*long)]) {
+            let why = letters(line, from).unwrap_err().0;
+            assert!(why.contains("with --dead-letter-topic"), "{why}");
+        }
+        assert!(letters("--dead-letter-topic d", &long).is_ok());
     }
 }

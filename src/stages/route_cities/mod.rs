@@ -5,7 +5,7 @@ pub mod city;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::relay::{self, Shape, Stage};
 use crate::cli::Context;
@@ -18,6 +18,8 @@ use crate::events::{Event, Kind, Reject, card};
 
 /// What orders are counted by that go to the shared topic.
 const OVERFLOWED: &str = "overflowed";
+/// How many cities' topics are known by heart.
+const NAMES_MAX: usize = 10_000;
 /// The header that the city's name travels in, as the order has it.
 pub const CITY_HEADER: &str = "city";
 
@@ -72,6 +74,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         );
         return Err(Usage(why).into());
     }
+    if let Some(letters) = &args.relay.dead_letter_topic
+        && city::is_topic(&args.prefix, letters)
+    {
+        let why =
+            format!("a city could have the topic {letters}: name another with --dead-letter-topic");
+        return Err(Usage(why).into());
+    }
     let routes = RefCell::new(Routes::new(&args.prefix, args.max_topics));
     let mut step = |raw: &Raw<'_>, outgoing: &mut Outgoing| routes.borrow_mut().step(raw, outgoing);
     let mut admit = |existing: &BTreeSet<String>, missing: &mut BTreeSet<String>| {
@@ -83,7 +92,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
             replication_factor: args.replication_factor,
         },
         admit: Some(&mut admit),
-        clean: Some(&card::cleaned),
+        is_cleaned: true,
         ..Stage::new("route-cities", &args.from, &mut step)
     };
     let summary = relay::run(stage, &args.relay, context)?;
@@ -96,6 +105,8 @@ struct Routes<'a> {
     prefix: &'a str,
     topics_max: usize,
     overflow: String,
+    /// Topics' names of cities that were seen.
+    names: HashMap<String, String>,
     /// Topics of cities that are there, or are wanted.
     own: BTreeSet<String>,
     /// Whether the cluster was asked which are there.
@@ -111,6 +122,7 @@ impl<'a> Routes<'a> {
             prefix,
             topics_max: topics_max as usize,
             overflow: city::overflow_topic(prefix),
+            names: HashMap::new(),
             own: BTreeSet::new(),
             is_known: false,
             is_overflowing: false,
@@ -135,7 +147,7 @@ impl<'a> Routes<'a> {
     }
 
     fn topic(&mut self, city: &str) -> String {
-        let topic = city::topic(self.prefix, city);
+        let topic = self.name(city);
         if self.own.contains(&topic) {
             return topic;
         }
@@ -147,6 +159,18 @@ impl<'a> Routes<'a> {
         topic
     }
 
+    fn name(&mut self, city: &str) -> String {
+        if let Some(name) = self.names.get(city) {
+            return name.clone();
+        }
+        if self.names.len() >= NAMES_MAX {
+            self.names.clear();
+        }
+        let name = city::topic(self.prefix, city);
+        self.names.insert(city.to_owned(), name.clone());
+        name
+    }
+
     /// Takes in which topics are there, and lets as many be created as are
     /// allowed; the other cities share one.
     fn admit(
@@ -156,7 +180,7 @@ impl<'a> Routes<'a> {
         console: &Console,
     ) {
         let (prefix, overflow) = (self.prefix, &self.overflow);
-        let is_citys = |topic: &String| topic.starts_with(prefix) && topic != overflow;
+        let is_citys = |topic: &String| city::is_topic(prefix, topic) && topic != overflow;
         self.own = existing.iter().filter(|topic| is_citys(topic)).cloned().collect();
         self.is_known = true;
         let mut room = self.topics_max.saturating_sub(self.own.len());

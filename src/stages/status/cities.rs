@@ -9,7 +9,6 @@ use crate::cli::Context;
 use crate::config::KafkaSettings;
 use crate::edges::kafka::excerpt::{Isolation, Reader, Span};
 use crate::edges::kafka::overview::Topic;
-use crate::stages::relay::dead_letter;
 use crate::stages::route_cities::{CITY_HEADER, city};
 
 /// How far back from its end each partition is read, in offsets.
@@ -57,7 +56,7 @@ impl<'a> Cities<'a> {
 
     /// Whether this is the topic of a city.
     pub fn has(&self, topic: &str) -> bool {
-        topic.starts_with(self.prefix) && !topic.ends_with(&dead_letter::default_topic(""))
+        city::is_topic(self.prefix, topic)
     }
 
     /// The topics of cities with the cities that their last records name, and whether

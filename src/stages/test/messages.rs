@@ -82,8 +82,8 @@ pub fn ensure_topic(
     if has_topic(kafka, names, context)? {
         return Ok(false);
     }
-    let wanted = topics::Wanted { name: &names.topic, partitions: None, replication_factor: None };
-    topics::create(kafka, &wanted, &context.console, &context.stop)?;
+    let shape = topics::Shape::default();
+    topics::create(kafka, &names.topic, shape, &context.console, &context.stop)?;
     Ok(true)
 }
 

@@ -6,7 +6,7 @@ use super::report::{Place, Stage};
 use crate::edges::kafka::excerpt::Record;
 use crate::events::Kind;
 use crate::stages::relay::dead_letter;
-use crate::stages::route_cities::CITY_HEADER;
+use crate::stages::route_cities::{CITY_HEADER, city};
 
 /// Topics with a meaning in the chain of stages; a test holds the verbs' defaults
 /// against them.
@@ -38,7 +38,7 @@ pub fn stage_of(topic: &str, city_prefix: &str) -> Stage {
         Some((_, stage)) => *stage,
         None if topic == ENRICHED => Stage::Enriched,
         None if topic.ends_with(&dead_letter::default_topic("")) => Stage::DeadLetter,
-        None if topic.starts_with(city_prefix) => Stage::City,
+        None if city::is_topic(city_prefix, topic) => Stage::City,
         None => Stage::Record,
     }
 }

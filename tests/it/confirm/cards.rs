@@ -1,5 +1,11 @@
 //! Card numbers never reach a topic that we write to, nor what we print.
 
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
 use super::*;
 
 const NUMBER: &str = "4111111111111111";
@@ -56,6 +62,61 @@ fn a_card_number_in_an_order_is_in_no_topic_and_no_log() {
         .map(|order| order["payment"]["card_last4"].clone())
         .collect();
     assert_eq!(last4, [json!("1111"), json!("1111"), Value::Null, json!("1111")]);
+}
+
+/// Publishes an order under a key, with the number in a header.
+fn publish_with_header(sandbox: &Sandbox, key: &str, order: &Value) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka().address.to_string())
+        .create()
+        .expect("a producer");
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "card_number", value: Some(NUMBER) })
+        .insert(Header { key: "cvc", value: Some("code-737") })
+        .insert(Header { key: "trace", value: Some("t-7") });
+    let payload = order.to_string();
+    let record = BaseRecord::to(&sandbox.topic).key(key).payload(&payload).headers(headers);
+    assert!(producer.send(record).is_ok());
+    producer.flush(Duration::from_secs(30)).expect("an acknowledgement");
+}
+
+/// The value of the header `trace` of each record.
+fn traces(topic: &str) -> Vec<String> {
+    let trace = |record: &OwnedMessage| {
+        let headers = record.headers().expect("headers");
+        let found = headers.iter().find(|one| one.key == "trace").and_then(|one| one.value);
+        String::from_utf8_lossy(found.expect("a value")).into_owned()
+    };
+    kafka().read_all(topic).iter().map(trace).collect()
+}
+
+#[test]
+fn a_card_number_in_a_header_or_a_key_goes_no_further() {
+    let sandbox = Sandbox::new("confirm_headers").with_topic(1);
+    let topics = topics(&sandbox);
+    publish_with_header(&sandbox, NUMBER, &order_of("1", json!({})));
+    publish_with_header(&sandbox, NUMBER, &order_of("2", json!({"quantity": 0})));
+    let prefix = format!("to-{}-", sandbox.topic);
+    let letters = format!("{}_cities", topics.letters);
+    let group = format!("{}_cities", sandbox.group);
+    Run::new(["route-cities", "--until-end", "--from", &sandbox.topic, "--group", &group])
+        .args(["--prefix", &prefix, "--dead-letter-topic", &letters])
+        .finish()
+        .code(3);
+    confirm(&sandbox).arg("--until-end").finish().code(3);
+    let city = kafka().topics_like(&prefix).remove(0);
+    let written = [&topics.confirmed, &topics.analysis, &topics.letters, &city, &letters];
+    assert_eq!(written.map(|topic| assert_without_number(topic)), [1, 1, 1, 1, 1]);
+    for topic in written {
+        assert!(traces(topic).iter().all(|trace| trace == "t-7"), "{topic}: others travel on");
+    }
+
+    // An order's own id may look like a card number, and stays its key.
+    let own = Sandbox::new("confirm_own_id").with_topic(1);
+    publish_with_header(&own, NUMBER, &order_of(NUMBER, json!({"quantity": 0})));
+    confirm(&own).arg("--until-end").finish().code(3);
+    let kept = kafka().read_all(&super::topics(&own).letters);
+    assert_eq!(kept[0].key(), Some(NUMBER.as_bytes()));
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn a_worker_stopped_in_a_transaction_is_replaced_and_publishes_nothing_when_it_w
     let zombie = flow.worker().args(["--commit-interval", "5s"]).spawn();
     flow.publish(0..100);
     flow.assert_each_once(100);
-    // Woken at once, and after its transaction was given up (10 s).
-    for (round, sleeps) in [Duration::ZERO, Duration::from_secs(8)].into_iter().enumerate() {
+    // Woken at once, and after its transaction was given up (14 s).
+    for (round, sleeps) in [Duration::ZERO, Duration::from_secs(12)].into_iter().enumerate() {
         let published = 100 + 200 * round;
         flow.publish(published..published + 100);
         flow.await_open_transaction();
@@ -79,5 +79,25 @@ fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_do
     assert!(ended.stderr.contains("--instance") && ended.stderr.contains(&id), "{ended}");
     let number = publishing.end();
     flow.worker().args(["--instance", "twin", "--until-end"]).finish().code(3);
+    flow.assert_each_once(number);
+}
+
+#[test]
+fn of_two_workers_with_one_id_one_ends_with_the_cure_and_nothing_is_doubled() {
+    let flow = Flow::new("relay_same", 2);
+    // Too long for the name that workers of one host tell each other by.
+    let name = "n".repeat(150);
+    let worker = || flow.worker().args(["--instance", &name]).spawn();
+    let mut workers = vec![worker(), worker()];
+    let publishing = Publishing::into(&flow);
+    eventually("one gives up", LIMIT, || workers.iter_mut().any(|one| !one.is_running()));
+    let (left, mut ended): (Vec<_>, Vec<_>) =
+        workers.into_iter().map(|mut one| (one.is_running(), one)).partition(|(is, _)| *is);
+    let ended = ended.remove(0).1.finish().code(1);
+    assert!(ended.stderr.contains("give each a name of its own with --instance"), "{ended}");
+    flow.goes_on(300);
+    let number = publishing.end();
+    flow.assert_each_once(number);
+    left.into_iter().for_each(|(_, worker)| drop(end(worker)));
     flow.assert_each_once(number);
 }

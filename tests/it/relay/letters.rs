@@ -88,3 +88,19 @@ fn what_a_topic_does_not_take_becomes_a_dead_letter_and_stops_nobody() {
     assert!(why.starts_with("refused by the cluster"), "{why}");
     assert_eq!(kafka().read_all(&format!("{}-berlin", flow.sandbox.topic)).len(), 3);
 }
+
+#[test]
+fn what_this_client_may_not_send_ends_the_run_by_name_and_condemns_no_other() {
+    let flow = Flow::new("relay_unsendable", 1);
+    let (_, small) = super::order(0);
+    let large = small.replace("Avenue Street", &"long ".repeat(2_000));
+    let payloads = [&small, &large, &large];
+    flow.sandbox.publish_raw(payloads.map(|payload| Some(payload.as_bytes())));
+    let limits = ["-X", "message.max.bytes=5000"];
+    let ended = flow.route().args(limits).arg("--until-end").finish().code(1);
+    assert!(ended.stderr.contains("partition 0, offset 1 too"), "{ended}");
+    assert!(ended.stderr.contains("raise message.max.bytes"), "{ended}");
+    assert_eq!(flow.counts(), (0, 0), "nothing is committed, and nothing left");
+    let done = flow.route().arg("--until-end").finish().success().json();
+    assert_eq!(done["published"], 3, "{done}");
+}
