@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::cli::Context;
@@ -40,7 +39,6 @@ use crate::edges::smtp::message::Sender;
 use crate::edges::smtp::session::Server;
 use crate::engine::metrics::Mailing;
 use crate::error::{Outcome, Usage};
-use crate::events::notice::Occasion;
 use crate::stages::consume::selection::refuse_own_properties;
 use crate::stop::Stop;
 use asking::ask;
@@ -150,25 +148,6 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         Some(Action::Retry(args)) => retry::run(args, context),
         None => notify(&args.sending, context),
     }
-}
-
-/// The same for every try of the same mail, and for no other mail.
-fn message_id(
-    group: &str,
-    occasion: Occasion,
-    order_id: &str,
-    recipient: &str,
-    domain: &str,
-) -> String {
-    let mut hash = Sha256::new();
-    for part in [group, occasion.name(), order_id, recipient] {
-        // The length first: parts must not run into each other.
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let hash = hash.finalize();
-    let letters: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("<{letters}.{occasion}@{domain}>")
 }
 
 fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
@@ -377,26 +356,4 @@ enum Part {
     Intake,
     /// A connection's worker was asked to stop.
     Sender,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_id_is_stable_and_like_no_other() {
-        let id = |group, occasion, order, to| message_id(group, occasion, order, to, "example.com");
-        let one = id("g", Occasion::Order, "o-1", "a@b");
-        assert_eq!(one, id("g", Occasion::Order, "o-1", "a@b"));
-        assert!(one.starts_with('<') && one.ends_with(".order@example.com>"), "{one}");
-        for other in [
-            id("h", Occasion::Order, "o-1", "a@b"),
-            id("g", Occasion::Confirmed, "o-1", "a@b"),
-            id("g", Occasion::Order, "o-2", "a@b"),
-            id("g", Occasion::Order, "o-1", "a@c"),
-            id("g", Occasion::Order, "o-1a", "@b"),
-        ] {
-            assert_ne!(one, other);
-        }
-    }
 }
