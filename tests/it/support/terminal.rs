@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -21,6 +22,8 @@ pub struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<String>>,
+    /// Ends when nobody has the terminal open any more, and all is on the screen.
+    reader: JoinHandle<()>,
     /// Up to where [`Terminal::wait_for`] has seen it.
     seen: usize,
 }
@@ -48,8 +51,9 @@ impl Terminal {
         // Its handles on the terminal would keep it open.
         drop(command);
         let keys = File::from(keys);
-        let screen = collect(keys.try_clone().expect("a handle"));
-        Terminal { child, keys, screen, seen: 0 }
+        let screen = Arc::default();
+        let reader = collect(keys.try_clone().expect("a handle"), Arc::clone(&screen));
+        Terminal { child, keys, screen, reader, seen: 0 }
     }
 
     /// Everything that was written to the screen so far.
@@ -95,6 +99,7 @@ impl Terminal {
             status.is_some()
         });
         assert!(reads_lines(&self.keys), "the terminal was left as it was");
+        eventually("its last words", LIMIT, || self.reader.is_finished());
         (status.and_then(|status| status.code()), self.screen())
     }
 }
@@ -114,18 +119,15 @@ fn reads_lines(keys: &File) -> bool {
 }
 
 /// Reads what is written to the screen until the terminal is closed.
-fn collect(mut from: File) -> Arc<Mutex<String>> {
-    let screen = Arc::new(Mutex::new(String::new()));
-    let written = Arc::clone(&screen);
+fn collect(mut from: File, screen: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
         while let Ok(count) = from.read(&mut bytes) {
             let text = String::from_utf8_lossy(&bytes[..count]);
-            written.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            screen.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             if count == 0 {
                 break;
             }
         }
-    });
-    screen
+    })
 }
