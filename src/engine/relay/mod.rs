@@ -279,9 +279,10 @@ impl Loop<'_> {
             Polled::Other(happening) => return self.handle(happening),
         };
         self.last_record = Instant::now();
-        // Else of a partition that is no longer ours.
-        let is_ours = self.partitions.contains_key(&taken.partition);
-        if !is_ours || self.looks_ahead() { Ok(()) } else { self.take(taken) }
+        // Else of a partition that is no longer ours, or done with already.
+        let partition = self.partitions.get(&taken.partition);
+        let is_next = partition.is_some_and(|one| taken.offset >= one.next_offset);
+        if !is_next || self.looks_ahead() { Ok(()) } else { self.take(taken) }
     }
 
     /// Publishes what was made of a record.
