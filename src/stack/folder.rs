@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{create_private_directory, remove_directory, write_private};
 use super::ports::{PortFlags, Ports};
-use super::{Listener, Service, lock, random};
+use super::{Listener, Service, kafka, lock, random};
 use crate::console::Console;
 use crate::stop::Stop;
 
@@ -26,6 +26,9 @@ pub struct Folder {
 pub struct State {
     /// Kafka's cluster id: 22 letters of URL-safe base64.
     pub cluster_id: String,
+    /// The Kafka that its storage was formatted with.
+    #[serde(default = "first_kafka")]
+    pub kafka_version: String,
     /// Password of Kafka's SCRAM user.
     pub kafka_password: String,
     /// Password of PostgreSQL's role.
@@ -38,11 +41,17 @@ pub struct State {
     pub ports: Ports,
 }
 
+/// Of stacks that do not say it.
+fn first_kafka() -> String {
+    "4.3.0".into()
+}
+
 impl State {
     fn new(flags: &PortFlags) -> anyhow::Result<State> {
         Ok(State {
             // 16 bytes are 22 letters, of which the last holds two bits only.
             cluster_id: random::text(21)? + "A",
+            kafka_version: kafka::JARS.version.into(),
             kafka_password: random::text(32)?,
             postgres_password: random::text(32)?,
             mail_password: random::text(32)?,

@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn mavens_lines_become_progress() {
         let mut files = 0;
-        let line = "[INFO] Downloaded from central: https://host/a/kafka-clients-4.3.0.jar (10 MB at 9 MB/s)";
+        let line = "[INFO] Downloaded from central: https://host/a/kafka-clients-4.2.1.jar (10 MB at 9 MB/s)";
         assert_eq!(
             progress(line, &mut files).unwrap(),
-            "files downloaded: 1, kafka-clients-4.3.0.jar"
+            "files downloaded: 1, kafka-clients-4.2.1.jar"
         );
         assert_eq!(progress("[INFO] Building local-kafka 1", &mut files), None);
         let copied = progress("[INFO] Copying a.jar to /x/a.jar", &mut files).unwrap();

@@ -34,10 +34,14 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const DEFAULT_TOPIC_PARTITIONS: u32 = 6;
 
 /// The broker, its tools, and a logger.
-const JARS: Jars = Jars {
+///
+/// Not 4.3.0, 4.3.1 or 4.4.0: of a transaction that was being committed when all
+/// replicas of a partition were lost, they forget that partition (KAFKA-20734).
+/// With one broker that is every kill -9.
+pub const JARS: Jars = Jars {
     service: "kafka",
     title: "Apache Kafka",
-    version: "4.3.0",
+    version: "4.2.1",
     megabytes: 54,
     pom: include_str!("pom.xml"),
 };
@@ -75,6 +79,7 @@ pub fn prepare(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let home = folder.kafka();
+    refuse_newer_storage(&home, state)?;
     create_private_directory(&home)?;
     // Compression libraries are unpacked there, and stay after a crash.
     remove_directory(&home.join("tmp"))?;
@@ -85,6 +90,22 @@ pub fn prepare(
     if !home.join("data").is_dir() {
         console.note("kafka: formatting its storage");
         format(tools, &home, state, stop)?;
+    }
+    Ok(())
+}
+
+/// A broker cannot read what a newer one has written.
+fn refuse_newer_storage(home: &Path, state: &State) -> anyhow::Result<()> {
+    let numbers = |version: &str| -> Vec<u32> {
+        version.split('.').map(|number| number.parse().unwrap_or(u32::MAX)).collect()
+    };
+    if home.join("data").is_dir() && numbers(&state.kafka_version) > numbers(JARS.version) {
+        bail!(
+            "this stack's topics were written by Kafka {}, and {} cannot read them; `orderctl \
+             stack up --clean` makes it anew, without its data",
+            state.kafka_version,
+            JARS.version
+        );
     }
     Ok(())
 }
@@ -273,16 +294,10 @@ mod tests {
     use super::*;
     use crate::stack::ports::{MailPorts, Ports};
 
-    #[test]
-    fn the_pom_has_the_version_that_names_the_cache() {
-        let version = format!("<version>{}</version>", JARS.version);
-        assert_eq!(JARS.pom.matches(&version).count(), 2);
-    }
-
-    #[test]
-    fn the_configuration_has_every_listener_and_no_secret() {
-        let state = State {
+    fn state() -> State {
+        State {
             cluster_id: "c".into(),
+            kafka_version: JARS.version.into(),
             kafka_password: "hunter2".into(),
             postgres_password: "hunter3".into(),
             mail_password: "hunter4".into(),
@@ -294,8 +309,33 @@ mod tests {
                 postgres: 1005,
                 mail: MailPorts::default(),
             },
-        };
-        let text = properties(&state, "data").unwrap();
+        }
+    }
+
+    #[test]
+    fn the_pom_has_the_version_that_names_the_cache() {
+        let version = format!("<version>{}</version>", JARS.version);
+        assert_eq!(JARS.pom.matches(&version).count(), 2);
+    }
+
+    #[test]
+    fn storage_of_a_newer_broker_is_refused_and_of_an_older_one_not() {
+        let home = tempfile::tempdir().unwrap();
+        let mut state = state();
+        state.kafka_version = "10.0.0".into();
+        refuse_newer_storage(home.path(), &state).unwrap();
+        fs::create_dir(home.path().join("data")).unwrap();
+        let error = refuse_newer_storage(home.path(), &state).unwrap_err().to_string();
+        assert!(error.contains("written by Kafka 10.0.0") && error.contains("--clean"), "{error}");
+        for version in ["4.1.0", JARS.version] {
+            state.kafka_version = version.into();
+            refuse_newer_storage(home.path(), &state).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_configuration_has_every_listener_and_no_secret() {
+        let text = properties(&state(), "data").unwrap();
         assert!(text.contains(
             "\nlisteners=SSL://127.0.0.1:1001,SASL_SSL://127.0.0.1:1002,\
              PLAINTEXT://127.0.0.1:1003,CONTROLLER://127.0.0.1:1004\n"

@@ -1,6 +1,6 @@
 //! A broker that is ended and killed under load, and started again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orderctl::stack::process::Signal;
 
@@ -29,7 +29,9 @@ fn a_broker_restarted_and_killed_under_load_is_waited_for() {
         // Time without a broker is the fault itself.
         std::thread::sleep(Duration::from_secs(1));
         broker.start();
+        let back = Instant::now();
         eventually("all is done", LIMIT, || flow.position() == published as i64);
+        eprintln!("{signal:?}: all was done {:.1?} after it was back", back.elapsed());
     }
     for worker in workers {
         worker.interrupt();
