@@ -30,6 +30,9 @@ fn orders_go_to_the_topics_of_their_cities_with_the_city_as_it_was_written() {
     sandbox.publish(&[order_with("bad", "/quantity", 0)]);
 
     let done = route(&sandbox).finish().code(3).json();
+    let written = kafka().topics_like(&format!("{}-", sandbox.topic));
+    let open: Vec<_> = written.iter().filter(|topic| kafka().has_open_transaction(topic)).collect();
+    assert!(open.is_empty(), "what was published can be read when the program ends: {open:?}");
     assert_eq!(
         (&done["read"], &done["published"], &done["rejected"]),
         (&5.into(), &4.into(), &1.into())

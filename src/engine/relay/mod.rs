@@ -218,6 +218,7 @@ impl Loop<'_> {
                 self.commit()?;
             }
             if self.open.is_none() && is_satisfied && self.is_satisfied() && self.is_heard() {
+                self.settle()?;
                 return Ok(Ending::Done);
             }
             self.show_vitals();

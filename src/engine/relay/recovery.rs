@@ -125,6 +125,18 @@ impl Loop<'_> {
         }
     }
 
+    /// Waits until readers can see all that was committed: Kafka confirms a commit
+    /// first and tells its partitions then. A new producer of the id is taken only
+    /// after that.
+    pub(super) fn settle(&mut self) -> anyhow::Result<()> {
+        if self.totals.commits > 0 {
+            let fresh = self.parts.producer(&self.options)?;
+            std::mem::replace(&mut self.producer, fresh).close();
+            self.initialise()?;
+        }
+        Ok(())
+    }
+
     /// Waits longer each time; whether the user asked to stop.
     fn has_waited(&self, wait: &mut Duration) -> bool {
         self.parts.metrics.beat();
