@@ -3,6 +3,7 @@
 mod mailboxes;
 mod refusals;
 mod scripted;
+mod seen;
 mod survival;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,10 +56,14 @@ struct Elsewhere(tempfile::TempDir);
 
 impl Elsewhere {
     fn new(server: &Smtp, security: &str) -> Elsewhere {
+        Elsewhere::at_port(server.address.port(), security)
+    }
+
+    fn at_port(port: u16, security: &str) -> Elsewhere {
         let text = std::fs::read(&stack().creds).unwrap();
         let mut creds: Value = serde_json::from_slice(&text).unwrap();
         creds["smtp"] = json!({
-            "hostname": "127.0.0.1", "port": server.address.port(), "security": security,
+            "hostname": "127.0.0.1", "port": port, "security": security,
             "username": "u", "password": "Hx7sentinel", "from": "Orders <orders@example.com>",
         });
         let folder = tempfile::tempdir().unwrap();
@@ -88,6 +93,8 @@ fn what_is_not_there_is_named_with_its_cure() {
     assert!(rate.stderr.contains("100/s"), "{rate}");
     let group = orderctl(["notify", "--group", &"g".repeat(256)]).code(2);
     assert!(group.stderr.contains("at most 255 bytes"), "{group}");
+    let reads = orderctl(["notify", "-X", "isolation.level=read_uncommitted"]).code(2);
+    assert!(reads.stderr.contains("isolation.level can only be read_committed"), "{reads}");
     let which = orderctl(["notify", "retry"]).code(2);
     assert!(which.stderr.contains("--failed"), "{which}");
 }

@@ -218,6 +218,22 @@ pub fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses other values of these properties than the ones that hold here anyway.
+///
+/// # Errors
+/// A [`Usage`] error that names the property.
+pub fn refuse_other_values(kafka: &KafkaSettings, held: &[(&str, &str)]) -> anyhow::Result<()> {
+    for (name, value) in &kafka.properties {
+        // Two ways to say the same of acks.
+        let value = if value.expose() == "-1" { "all" } else { value.expose() };
+        let is_other = |own: &&(&str, &str)| own.0 == name && own.1 != value;
+        if let Some((name, own)) = held.iter().find(is_other) {
+            return Err(Usage(format!("{name} can only be {own} here: leave it out")).into());
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,11 +19,10 @@ use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::mail::Planned;
 use crate::edges::smtp::message::{self, Recipient, Sender};
 use crate::error::{Outcome, Unnamed};
+use crate::stages::consume::selection::ask_kafka;
 
 /// Who sends, where no mail server is named yet.
 const SENDER: &str = "Orders <orders@example.com>";
-/// How long the broker may take to tell the group's positions.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What was written.
 #[derive(Debug, Default, Serialize)]
@@ -89,11 +88,12 @@ fn read(
     written: &mut Written,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let count = consumer.partition_count(KAFKA_TIMEOUT)?;
+    let stop = &context.stop;
+    let count = ask_kafka(stop, |limit| consumer.partition_count(limit))?;
     let count = i32::try_from(count.with_context(|| format!("topic {topic} is gone"))?)?;
     let numbers: Vec<i32> = (0..count).collect();
-    let positions = consumer.committed(&numbers, KAFKA_TIMEOUT)?;
-    let ends = consumer.ask_ends(&numbers, KAFKA_TIMEOUT)?;
+    let positions = ask_kafka(stop, |limit| consumer.committed(&numbers, limit))?;
+    let ends = ask_kafka(stop, |limit| consumer.ask_ends(&numbers, limit))?;
     let unread = positions.iter().zip(ends).filter(|((_, next_offset), end)| next_offset < end);
     let mut open: BTreeMap<i32, i64> = unread.map(|((number, _), end)| (*number, end)).collect();
     consumer.assign(positions.into_iter())?;

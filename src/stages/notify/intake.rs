@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::plan::{Asked, plan, without_cards};
-use super::shared::Shared;
+use super::shared::{Need, Shared};
 use crate::console::Console;
 use crate::edges::kafka::client;
 use crate::edges::kafka::{Consumer, Happening, Polled};
@@ -33,6 +33,8 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(2);
 const TELL_LIMIT: Duration = Duration::from_secs(2);
 /// How long leaving the group may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Why a member of the group does nothing yet.
+const NO_PLACE: &str = "the group assigns no partitions yet";
 /// How long a poll waits for something to happen.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -95,6 +97,7 @@ struct Loop<'s> {
 pub fn run(intake: Intake, shared: &Shared) -> anyhow::Result<()> {
     let runtime = crate::edges::postgres::runtime()?;
     intake.consumer.subscribe()?;
+    shared.miss(need(&intake), NO_PLACE);
     let mut state = Loop {
         intake,
         shared,
@@ -192,6 +195,7 @@ impl Loop<'_> {
                 Ok(partitions) => {
                     self.partitions = partitions;
                     self.is_assigned = true;
+                    self.shared.found(&need(&self.intake));
                     break;
                 }
                 Err(error) if client::is_refused(&error) => {
@@ -215,6 +219,7 @@ impl Loop<'_> {
         self.batch = Batch::default();
         self.partitions.clear();
         self.is_assigned = false;
+        self.shared.miss(need(&self.intake), NO_PLACE);
     }
 
     /// Makes sure that the group knows how far all is written down. Who does not
@@ -317,6 +322,7 @@ impl Loop<'_> {
     fn note_waiting(&mut self, why: &str) {
         // Nothing can come now, which is not the same as that nothing comes.
         self.last_record = Instant::now();
+        self.shared.miss(need(&self.intake), why);
         if !std::mem::replace(&mut self.is_waiting, true) {
             self.intake.console.note(format_args!("waiting: {why}"));
         }
@@ -324,9 +330,14 @@ impl Loop<'_> {
 
     fn back_again(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
+            self.shared.found(&need(&self.intake));
             self.intake.console.note("Kafka is back");
         }
     }
+}
+
+fn need(intake: &Intake) -> Need {
+    Need::Topic(intake.owner.topic.clone())
 }
 
 /// Where the group goes on in these partitions, and where they end.

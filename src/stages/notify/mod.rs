@@ -30,7 +30,7 @@ use crate::config::args::parse_topic_name;
 use crate::config::creds::SmtpSecurity;
 use crate::config::smtp::SmtpSettings;
 use crate::config::{KafkaSettings, PostgresSettings, duration};
-use crate::edges::kafka::client;
+use crate::edges::kafka::client::{self, ANSWER_LIMIT};
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::postgres::ledger::Owner;
 use crate::edges::postgres::mail::{Book, Mails};
@@ -39,7 +39,7 @@ use crate::edges::smtp::message::Sender;
 use crate::edges::smtp::session::Server;
 use crate::engine::metrics::Mailing;
 use crate::error::{Outcome, Usage};
-use crate::stages::consume::selection::refuse_own_properties;
+use crate::stages::consume::selection::{ask_kafka, refuse_other_values, refuse_own_properties};
 use crate::stop::Stop;
 use asking::ask;
 use intake::Intake;
@@ -51,8 +51,6 @@ use summary::Summary;
 const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
 /// The longest group's name: it is part of the ledger's key.
 const GROUP_BYTES_MAX: usize = 255;
-/// How long a broker may take to answer.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Arguments of `notify`.
 #[derive(Debug, clap::Args)]
@@ -160,7 +158,10 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
         return Err(Usage(text).into());
     }
     if let Some(folder) = &args.dry_run {
-        let summary = dry_run::run(args, folder, context)?;
+        let summary = match dry_run::run(args, folder, context) {
+            Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
+            ended => ended?,
+        };
         context.console.result(&summary)?;
         return Ok(summary.outcome());
     }
@@ -182,7 +183,11 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
         owner: uuid::Uuid::from_u128(rand::random()).to_string(),
         repeats_max: args.repeat_unknown,
     };
-    let consumers = join(args, &kafka, context)?;
+    let consumers = match join(args, &kafka, context) {
+        // A question to Kafka was broken off.
+        Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
+        joined => joined?,
+    };
     let topics: Vec<&str> = consumers.iter().map(|(topic, _)| topic.as_str()).collect();
     context.console.note(format_args!(
         "notify: reading {} as group {}, sending through {}",
@@ -190,7 +195,6 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
         args.group,
         server.address()
     ));
-    context.metrics.set_unready(None);
     let run = Run { args, context, postgres, mails, from, server };
     let runtime = runtime()?;
     let summary = LocalSet::new().block_on(&runtime, run.finish(consumers));
@@ -222,13 +226,15 @@ fn join(
     context: &Context,
 ) -> anyhow::Result<Vec<(String, Consumer)>> {
     refuse_own_properties(settings)?;
-    client::probe(settings, &context.console, &context.stop, KAFKA_TIMEOUT)?;
+    // What was taken back is not to be mailed about.
+    refuse_other_values(settings, &[("isolation.level", "read_committed")])?;
+    client::probe(settings, &context.console, &context.stop, ANSWER_LIMIT)?;
     let mut members = Vec::new();
     let mut missing = Vec::new();
     for topic in args.topics() {
         let config = client::client_config_over(&DEFAULTS, settings);
         let consumer = Joining::new(config, &args.group, &context.console, false)?.on(topic);
-        match consumer.partition_count(KAFKA_TIMEOUT)? {
+        match ask_kafka(&context.stop, |limit| consumer.partition_count(limit))? {
             Some(_) => members.push((topic.to_owned(), consumer)),
             None if args.from.is_empty() => missing.push(topic),
             None => bail!(
@@ -275,11 +281,11 @@ impl Run<'_> {
     /// Reads and sends until all is done, someone fails, or the user stops it.
     async fn finish(self, consumers: Vec<(String, Consumer)>) -> anyhow::Result<Summary> {
         let (started, context, args) = (Instant::now(), self.context, self.args);
+        let topics: Vec<String> = consumers.iter().map(|(topic, _)| topic.clone()).collect();
         let shared = Arc::new(Shared::new(args.rate, &context.console, &context.metrics));
         // Set when there is nothing more to do, whoever finds that out.
         let halt = Stop::manual();
         let mut parts = JoinSet::new();
-        let topics: Vec<String> = consumers.iter().map(|(topic, _)| topic.clone()).collect();
         for (topic, consumer) in consumers {
             let (intake, shared) = (self.intake(topic, consumer, &halt), Arc::clone(&shared));
             parts.spawn_blocking(move || intake::run(intake, &shared).map(|()| Part::Intake));

@@ -1,7 +1,6 @@
 //! What the parts of a run tell each other and whoever looks on.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,17 @@ use crate::events::Reject;
 /// How many rejects are told one by one.
 const REJECTS_TOLD_MAX: u64 = 5;
 
+/// What a run cannot do without.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The ledger of mails.
+    Ledger,
+    /// A mail server that lets us in.
+    MailServer,
+    /// A place in the group of this topic's readers, and brokers that answer.
+    Topic(String),
+}
+
 /// Figures, the rate, and a bell that rings when there are mails to send.
 #[derive(Debug)]
 pub struct Shared {
@@ -24,7 +34,7 @@ pub struct Shared {
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
     console: Console,
-    is_away: AtomicBool,
+    missed: Mutex<BTreeMap<Need, String>>,
     /// Rings when mails were written down.
     pub bell: Notify,
 }
@@ -39,7 +49,7 @@ impl Shared {
             bucket: Mutex::new(bucket),
             metrics: Arc::clone(metrics),
             console: console.clone(),
-            is_away: AtomicBool::new(false),
+            missed: Mutex::default(),
             bell: Notify::new(),
         }
     }
@@ -72,16 +82,33 @@ impl Shared {
         }
     }
 
+    /// The run misses something from now on, and is not ready; whether that is new.
+    pub fn miss(&self, need: Need, why: &str) -> bool {
+        self.missing(|missed| missed.insert(need, why.to_owned()).is_none())
+    }
+
+    /// It is there (again); whether that is new.
+    pub fn found(&self, need: &Need) -> bool {
+        self.missing(|missed| missed.remove(need).is_some())
+    }
+
+    fn missing(&self, change: impl FnOnce(&mut BTreeMap<Need, String>) -> bool) -> bool {
+        let mut missed = lock(&self.missed);
+        let is_new = change(&mut missed);
+        self.metrics.set_unready(missed.values().next().map(|why| format!("waiting: {why}")));
+        is_new
+    }
+
     /// The mail server is away: said once, until it is back.
     pub fn note_away(&self, why: &str) {
-        if !self.is_away.swap(true, Ordering::Relaxed) {
+        if self.miss(Need::MailServer, why) {
             self.console.note(format_args!("waiting: {why}"));
         }
     }
 
     /// The mail server lets us in.
     pub fn note_back(&self) {
-        if self.is_away.swap(false, Ordering::Relaxed) {
+        if self.found(&Need::MailServer) {
             self.console.note("the mail server is back");
         }
     }

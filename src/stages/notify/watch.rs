@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Part;
 use super::send::Office;
+use super::shared::Need;
 use crate::console::plural;
 use crate::edges::postgres::Client;
 use crate::edges::postgres::mail::{LEASE, Mails};
@@ -78,7 +79,11 @@ async fn take_care(office: &Office) -> anyhow::Result<()> {
         };
         Ok((lost, mails.count_open(client).await?))
     };
-    let Some((lost, open)) = office.book.try_once(&mut care).await? else { return Ok(()) };
+    let Some((lost, open)) = office.book.try_once(&mut care).await? else {
+        office.shared.miss(Need::Ledger, "the database does not answer");
+        return Ok(());
+    };
+    office.shared.found(&Need::Ledger);
     if !lost.is_empty() {
         let mails = plural(lost.len() as u64, "mail");
         office.console.warn(format_args!("a worker ended in the middle of {mails}: perhaps sent"));

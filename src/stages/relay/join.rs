@@ -13,6 +13,10 @@ use crate::error::Usage;
 use crate::events::Kind;
 use crate::stages::consume::selection::{self, ask_kafka};
 
+/// What exactly once rests on besides the producer's own properties.
+const HELD: &[(&str, &str)] =
+    &[("isolation.level", "read_committed"), ("request.required.acks", "all")];
+
 /// Refuses properties that exactly once rests on, unless they say what holds here
 /// anyway.
 ///
@@ -20,28 +24,13 @@ use crate::stages::consume::selection::{self, ask_kafka};
 /// A [`Usage`] error that names the property.
 pub(super) fn refuse_own_properties(kafka: &KafkaSettings) -> anyhow::Result<()> {
     selection::refuse_own_properties(kafka)?;
-    for (name, value) in &kafka.properties {
-        let fault = match (name.as_str(), value.expose()) {
-            ("transactional.id", _) => {
-                "transactional.id is made of the group and the worker's name: leave it out, and \
-                 name the worker with --instance"
-                    .to_owned()
-            }
-            ("acks" | "request.required.acks", "-1") => continue,
-            (name, value) => {
-                let main = if name == "request.required.acks" { "acks" } else { name };
-                let held = [("isolation.level", "read_committed")];
-                match OWN.iter().chain(&held).find(|(own, _)| *own == main) {
-                    Some((_, own)) if value != *own => {
-                        format!("{name} can only be {own} here: leave it out")
-                    }
-                    _ => continue,
-                }
-            }
-        };
-        return Err(Usage(fault).into());
+    if kafka.properties.iter().any(|(name, _)| name == "transactional.id") {
+        let fault = "transactional.id is made of the group and the worker's name: leave it out, \
+                     and name the worker with --instance";
+        return Err(Usage(fault.to_owned()).into());
     }
-    Ok(())
+    selection::refuse_other_values(kafka, HELD)?;
+    selection::refuse_other_values(kafka, OWN)
 }
 
 /// The group's member on the topic, not yet subscribed, and how topics are made
