@@ -56,11 +56,15 @@ const PLAIN: Case = Case {
 };
 
 const CASES: [Case; 19] = [
-    Case { name: "time-ordered ids", bar: Some(Bar { at_least: 1.1, aim: 1.25 }), ..PLAIN },
+    Case {
+        name: "time-ordered ids",
+        bar: Some(Bar { at_least: 1.1, aim: 1.25, megabytes_max: 200.0 }),
+        ..PLAIN
+    },
     Case {
         name: "random ids",
         orders: RANDOM,
-        bar: Some(Bar { at_least: 1.5, aim: 1.9 }),
+        bar: Some(Bar { at_least: 1.5, aim: 1.9, megabytes_max: 200.0 }),
         ..PLAIN
     },
     Case { group: "uuid", name: "uuid column, time-ordered", id_type: "uuid", ..PLAIN },

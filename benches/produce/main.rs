@@ -55,7 +55,7 @@ const CASES: [Case; 2] = [
     Case {
         group: "base",
         name: "generated orders",
-        bar: Some(Bar { at_least: 1.0, aim: 1.4 }),
+        bar: Some(Bar { at_least: 1.0, aim: 1.4, megabytes_max: 200.0 }),
         batch_bytes: None,
     },
     Case {

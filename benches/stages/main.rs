@@ -65,7 +65,7 @@ struct Case {
     bar: Option<Bar>,
 }
 
-const BAR: Option<Bar> = Some(Bar { at_least: 2.0, aim: 2.7 });
+const BAR: Option<Bar> = Some(Bar { at_least: 2.0, aim: 2.7, megabytes_max: 150.0 });
 
 const CASES: [Case; 4] = [
     Case { group: "confirm", name: "confirm", step: Step::Confirm, threads: 1, bar: BAR },

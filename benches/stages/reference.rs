@@ -26,6 +26,10 @@ impl Streams {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let source = root.join("benches/stages/streams");
         let jars = root.join("target/bench-streams");
+        // Else those of another version stay beside.
+        if jars.exists() {
+            fs::remove_dir_all(&jars)?;
+        }
         let mut maven = Command::new("mvn");
         maven.args(["-B", "-q", "--file"]).arg(source.join("pom.xml"));
         maven.arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies");

@@ -44,13 +44,15 @@ impl Side {
     }
 }
 
-/// What the ratio of a row has to reach.
+/// What a row has to reach.
 #[derive(Debug, Clone, Copy)]
 pub struct Bar {
     /// The least that is accepted.
     pub at_least: f64,
     /// What is aimed at.
     pub aim: f64,
+    /// The most memory that orderctl may need, in megabytes.
+    pub megabytes_max: f64,
 }
 
 /// One measured comparison.
@@ -58,7 +60,7 @@ pub struct Bar {
 pub struct Row {
     /// What was compared.
     pub name: String,
-    /// What the ratio has to reach, if anything.
+    /// What it has to reach, if anything.
     pub bar: Option<Bar>,
     /// orderctl's runs.
     pub ours: Side,
@@ -93,7 +95,8 @@ pub fn print_row(row: &Row) -> bool {
     let rate = row.ours.rate();
     let ratio = if row.reference_rate > 0.0 { rate / row.reference_rate } else { 0.0 };
     let bar = row.bar.map_or("-".to_owned(), |bar| format!("{:.2}/{:.2}", bar.at_least, bar.aim));
-    let missed = row.bar.is_some_and(|bar| ratio < bar.at_least);
+    let megabytes = row.ours.peak_megabytes();
+    let missed = row.bar.is_some_and(|bar| ratio < bar.at_least || megabytes > bar.megabytes_max);
     let others = row.ours.others_share().max(row.reference.others_share());
     let quiet = others <= OTHERS_SHARE_MAX;
     println!(
@@ -101,12 +104,12 @@ pub fn print_row(row: &Row) -> bool {
         row.name,
         row.reference_rate,
         row.beside.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
-        row.ours.peak_megabytes(),
+        megabytes,
         row.ours.cpu(),
         row.reference.cpu(),
         others * 100.0,
         if quiet { "" } else { "  machine too busy" },
-        if missed { "  below the bar" } else { "" },
+        if missed { "  misses the bar" } else { "" },
     );
     quiet
 }

@@ -1,6 +1,7 @@
 //! `test`: every entry alone, all together, from lines, from keys, and cleaned up.
 
 mod keys;
+mod rights;
 
 use std::net::TcpListener;
 

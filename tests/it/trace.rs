@@ -128,19 +128,20 @@ fn a_record_elsewhere_is_found_by_a_bounded_scan_that_says_what_it_left_out() {
     let now = jiff::Timestamp::now().as_millisecond();
     let day = 24 * 3_600_000;
     let at = |time_ms: i64, id: i64| {
-        kafka().produce_at(&sandbox.topic, time_ms, order(id).to_string().as_bytes());
+        let order = order(format!("elsewhere-{id}"));
+        kafka().produce_at(&sandbox.topic, time_ms, order.to_string().as_bytes());
     };
     at(now - 3 * day, 1);
     at(now - 2 * day, 2);
     at(now, 3);
 
-    let found = trace(&sandbox, "1").finish().success().json();
+    let found = trace(&sandbox, "elsewhere-1").finish().success().json();
     assert_eq!(place(&found, "record")["offset"], 0);
-    let recent = trace(&sandbox, "1").args(["--since", "60h"]).finish().code(1);
-    assert!(recent.stderr.contains("1 is nowhere that was looked"), "{recent}");
+    let recent = trace(&sandbox, "elsewhere-1").args(["--since", "60h"]).finish().code(1);
+    assert!(recent.stderr.contains("elsewhere-1 is nowhere that was looked"), "{recent}");
     assert_eq!(looked(&recent.json(), &sandbox.topic)["records_read"], 2);
     assert_eq!(looked(&recent.json(), &sandbox.topic)["not_looked_at"], 1);
-    trace(&sandbox, "2").args(["--since", "60h"]).finish().success();
+    trace(&sandbox, "elsewhere-2").args(["--since", "60h"]).finish().success();
     // The newest ones: two of three by key, and the rest of them in the second place.
     let bounded = trace(&sandbox, "none").args(["--scan-max", "1"]).finish().code(1).json();
     assert_eq!(bounded["found"], false);
@@ -246,10 +247,10 @@ fn the_progress_of_a_scan_is_drawn_on_a_terminal_and_its_result_stands_below() {
 fn one_of_the_services_is_enough_and_the_other_is_said_to_be_left_out() {
     let sandbox = Sandbox::new("half").with_topic(1);
     sandbox.set_up("orders");
-    sandbox.publish(&[order("1")]);
+    sandbox.publish(&[order("half-1")]);
     sandbox.store("orders").finish().success();
     let folder = tempfile::tempdir().unwrap();
-    let line = ["trace", "1", "-o", "json", "--topics", &sandbox.topic];
+    let line = ["trace", "half-1", "-o", "json", "--topics", &sandbox.topic];
     let bare = || Run::bare(line).directory(folder.path());
 
     let kafka_only = bare()

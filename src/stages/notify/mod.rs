@@ -48,7 +48,7 @@ use shared::Shared;
 use summary::Summary;
 
 /// What is read where nothing else is said.
-const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
+pub const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
 /// The longest group's name: it is part of the ledger's key.
 const GROUP_BYTES_MAX: usize = 255;
 

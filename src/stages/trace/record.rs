@@ -167,7 +167,8 @@ mod tests {
             check(vec![kind.default_topic().to_owned()], &[Stage::Source]);
         }
         check(defaults::<route_cities::Args>("from"), &[Stage::Source]);
-        check(defaults::<notify::Args>("from"), &[Stage::Source]);
+        let mailed = notify::FROM.map(str::to_owned).to_vec();
+        check(mailed, &[Stage::Source, Stage::Confirmed, Stage::Declined]);
         check(defaults::<confirm::Args>("from"), &[Stage::Source]);
         check(defaults::<confirm::Args>("to"), &[Stage::Confirmed, Stage::Analysis]);
         check(defaults::<confirm::Args>("declined-to"), &[Stage::Declined]);

@@ -3,13 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-
 use super::*;
 use crate::support::orders;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// The payment references of each order, and how many records the topic has.
 fn references(topic: &str) -> (BTreeMap<String, BTreeSet<String>>, usize) {
@@ -25,13 +20,7 @@ fn references(topic: &str) -> (BTreeMap<String, BTreeSet<String>>, usize) {
 
 /// How many records a topic has, committed or not.
 fn written(topic: &str) -> i64 {
-    let reader: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka().address.to_string())
-        .set("isolation.level", "read_uncommitted")
-        .create()
-        .expect("a client");
-    let end = |partition| reader.fetch_watermarks(topic, partition, LIMIT).expect("watermarks").1;
-    (0..kafka().partitions(topic) as i32).map(end).sum()
+    (0..kafka().partitions(topic) as i32).map(|partition| kafka().end(topic, partition)).sum()
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! A broker that is ended and killed under load, and started again.
 
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use orderctl::stack::process::{Signal, end_daemon};
+use orderctl::stack::process::{Signal, end_daemon, running, start_daemon};
 use orderctl::stop::Stop;
 use tempfile::TempDir;
 
@@ -27,7 +32,8 @@ impl Broker {
         Broker { folder, kafka: Kafka { address: stack.kafka_plaintext } }
     }
 
-    fn dir(&self) -> &Path {
+    /// The folder of its stack.
+    pub fn dir(&self) -> &Path {
         self.folder.path()
     }
 
@@ -42,6 +48,22 @@ impl Broker {
     /// Starts it again.
     pub fn start(&self) {
         bring_up(self.dir()).expect("the broker again");
+    }
+
+    /// Starts it again as it was, with more properties than a stack writes.
+    pub fn restart_with(&self, properties: &str) {
+        let pid = running(&self.dir().join("run/kafka.pid")).expect("it runs");
+        let argv = fs::read(format!("/proc/{pid}/cmdline")).expect("its command line");
+        let mut argv = argv.strip_suffix(b"\0").expect("it ends so").split(|byte| *byte == 0);
+        let mut command = Command::new(OsStr::from_bytes(argv.next().expect("a program")));
+        command.args(argv.map(OsStr::from_bytes)).current_dir(self.dir().join("kafka"));
+        self.end(Signal::Terminate);
+        let written = self.dir().join("kafka/server.properties");
+        let mut file = OpenOptions::new().append(true).open(written).expect("its properties");
+        file.write_all(properties.as_bytes()).expect("more of them");
+        let (log, pid_file) = (self.dir().join("log/kafka.log"), self.dir().join("run/kafka.pid"));
+        start_daemon(command, &log, &pid_file).expect("the broker again");
+        eventually("it answers", LIMIT, || self.kafka.is_up());
     }
 
     /// Lets a run use this broker, with the shared stack's database.

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::stack;
+use super::{eventually, stack};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -50,6 +50,12 @@ impl Kafka {
 
     fn client(self) -> BaseConsumer {
         self.config().create().expect("a client")
+    }
+
+    /// Whether a broker answers that has joined its cluster.
+    pub fn is_up(self) -> bool {
+        let asked = self.client().fetch_metadata(None, Duration::from_secs(1));
+        asked.is_ok_and(|cluster| !cluster.brokers().is_empty())
     }
 
     /// Creates a topic with settings such as `("max.message.bytes", "10485760")`.
@@ -151,7 +157,24 @@ impl Kafka {
 
     /// The first and the next offset of a partition.
     pub fn watermarks(self, topic: &str, partition: i32) -> (i64, i64) {
-        self.client().fetch_watermarks(topic, partition, LIMIT).expect("watermarks")
+        self.watermarks_for("read_committed", topic, partition)
+    }
+
+    /// The next offset of a partition for who reads aborted and open records too.
+    pub fn end(self, topic: &str, partition: i32) -> i64 {
+        self.watermarks_for("read_uncommitted", topic, partition).1
+    }
+
+    fn watermarks_for(self, isolation: &str, topic: &str, partition: i32) -> (i64, i64) {
+        let client: BaseConsumer =
+            self.config().set("isolation.level", isolation).create().expect("a client");
+        let mut known = None;
+        // A partition that was just created has no leader yet.
+        eventually("watermarks are told", LIMIT, || {
+            known = client.fetch_watermarks(topic, partition, LIMIT).ok();
+            known.is_some()
+        });
+        known.expect("told")
     }
 
     /// The position of partition 0 that a group has told Kafka.
@@ -186,14 +209,9 @@ impl Kafka {
     /// Whether a transaction is open in partition 0 of a topic: its end for who
     /// reads committed records is before its end.
     pub fn has_open_transaction(self, topic: &str) -> bool {
-        let end = |isolation| {
-            let client: BaseConsumer =
-                self.config().set("isolation.level", isolation).create().expect("a client");
-            client.fetch_watermarks(topic, 0, LIMIT).expect("watermarks").1
-        };
         // In this order: what is committed meanwhile is not taken for open.
-        let all = end("read_uncommitted");
-        end("read_committed") < all
+        let all = self.end(topic, 0);
+        self.watermarks(topic, 0).1 < all
     }
 
     /// Number of partitions of a topic; 0 when it does not exist.
