@@ -30,8 +30,6 @@ use crate::stop::Stop;
 /// stays.
 const DEFAULTS: &[(&[&str], &str)] = &[
     (&["compression.type", "compression.codec"], "lz4"),
-    // A drain before each commit waits this long for more.
-    (&["linger.ms", "queue.buffering.max.ms"], "5"),
     (&["partitioner"], "murmur2_random"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "10000"),
     // Whether a record is too large is for the topic to say.
@@ -47,6 +45,11 @@ pub const OWN: &[(&str, &str)] = &[
 /// What a killed worker left open keeps readers waiting no longer than this, or
 /// than a live one may take.
 const TIMEOUT_MIN: Duration = Duration::from_secs(10);
+/// How long records wait for others of their partition: many topics are cheap for
+/// the broker only in large batches.
+const LINGER_MAX: Duration = Duration::from_millis(20);
+/// The names that has.
+const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long one call may take before it is tried again or given up.
 const CALL: Duration = Duration::from_secs(1);
 /// How much longer a call is waited for before it counts as lost.
@@ -88,6 +91,8 @@ pub enum Trouble {
 type Producer = BaseProducer<Deliveries>;
 /// A call that may block.
 type Task = Box<dyn FnOnce(&Producer) -> Result<(), KafkaError> + Send>;
+/// Does a little of something else, and says whether there was anything to do.
+type Work<'w> = &'w mut dyn FnMut() -> bool;
 
 /// A producer that publishes in transactions.
 ///
@@ -165,7 +170,8 @@ impl Transactions {
     /// # Errors
     /// [`Trouble::Again`] when there is no answer within a second.
     pub fn init(&self) -> Result<(), Trouble> {
-        let done = self.call(Box::new(|producer| producer.init_transactions(CALL)))?;
+        let init = Box::new(|producer: &Producer| producer.init_transactions(CALL));
+        let done = self.call(init, &mut || false)?;
         // Serves what is known of failed connections.
         self.poll();
         done.map_err(|error| match &error {
@@ -222,7 +228,9 @@ impl Transactions {
     }
 
     /// Waits until all is acknowledged, and commits it together with the
-    /// positions of the consumer's group, as the member in this place.
+    /// positions of the consumer's group, as the member in this place. Instead of
+    /// only waiting it does some work each time, as long as that says that there was
+    /// any.
     ///
     /// # Errors
     /// When the outcome is not known to be a commit.
@@ -231,16 +239,18 @@ impl Transactions {
         consumer: &Consumer,
         place: &Place,
         positions: &[(i32, i64)],
+        work: Work<'_>,
     ) -> Result<(), Trouble> {
         let mut deadline = self.deadline();
-        self.drain(&mut deadline)?;
+        self.drain(&mut deadline, work)?;
         let list = consumer.positions(positions).map_err(Trouble::Stop)?;
         let send = || -> Task {
             let (list, place) = (list.clone(), Arc::clone(&place.0));
             Box::new(move |to| to.send_offsets_to_transaction(&list, &place, CALL))
         };
-        self.retried(&mut deadline, send)?;
-        self.retried(&mut deadline, || Box::new(|producer| producer.commit_transaction(CALL)))
+        self.retried(&mut deadline, send, work)?;
+        let commit = || -> Task { Box::new(|producer| producer.commit_transaction(CALL)) };
+        self.retried(&mut deadline, commit, work)
     }
 
     /// Lets go of the producer, in at most a second: to drop one has no deadline.
@@ -261,7 +271,7 @@ impl Transactions {
     /// When that is not certain: then a new producer is needed.
     pub fn abort(&self) -> Result<(), Trouble> {
         let abort = || -> Task { Box::new(|producer| producer.abort_transaction(CALL)) };
-        let aborted = self.retried(&mut self.deadline(), abort);
+        let aborted = self.retried(&mut self.deadline(), abort, &mut || false);
         // Those that were given up with it.
         self.poll();
         self.inner.context().take_failure();
@@ -276,13 +286,15 @@ impl Transactions {
     }
 
     /// Not by flush, which looks every 100 ms only.
-    fn drain(&self, deadline: &mut Deadline<'_>) -> Result<(), Trouble> {
+    fn drain(&self, deadline: &mut Deadline<'_>, work: Work<'_>) -> Result<(), Trouble> {
         while self.inner.in_flight_count() > 0 {
             self.inner.poll(Duration::ZERO);
             if deadline.has_passed() {
                 return Err(Trouble::Abort("records are not acknowledged".into()));
             }
-            std::thread::sleep(LOOK);
+            if !work() {
+                std::thread::sleep(LOOK);
+            }
         }
         match self.inner.context().take_failure() {
             Some(error) => Err(self.trouble(&error)),
@@ -290,9 +302,14 @@ impl Transactions {
         }
     }
 
-    fn retried(&self, deadline: &mut Deadline<'_>, task: impl Fn() -> Task) -> Result<(), Trouble> {
+    fn retried(
+        &self,
+        deadline: &mut Deadline<'_>,
+        task: impl Fn() -> Task,
+        work: Work<'_>,
+    ) -> Result<(), Trouble> {
         loop {
-            match self.call(task())? {
+            match self.call(task(), work)? {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable() && !deadline.has_passed() => {}
@@ -302,11 +319,12 @@ impl Transactions {
     }
 
     /// Makes a call; [`Trouble::Renew`] when it does not come back.
-    fn call(&self, task: Task) -> Result<Result<(), KafkaError>, Trouble> {
+    fn call(&self, task: Task, work: Work<'_>) -> Result<Result<(), KafkaError>, Trouble> {
         let is_asked = !self.is_lost.get() && self.tasks.send(task).is_ok();
         let since = Instant::now();
         while is_asked && since.elapsed() < CALL + CALL_GRACE {
-            if let Ok(answer) = self.answers.recv_timeout(SERVED_EVERY) {
+            let wait = if work() { Duration::ZERO } else { SERVED_EVERY };
+            if let Ok(answer) = self.answers.recv_timeout(wait) {
                 return Ok(answer);
             }
             // To abort waits until the records that it gave up are taken note of.
@@ -385,6 +403,11 @@ fn config(settings: &KafkaSettings, transactional_id: &str, age_max: Duration) -
     if config.get("transaction.timeout.ms").is_none() {
         let timeout = TIMEOUT_MIN.max(age_max + END_LIMIT + CALL);
         config.set("transaction.timeout.ms", timeout.as_millis().to_string());
+    }
+    if LINGER.iter().all(|name| config.get(name).is_none()) {
+        // Before each commit the last ones are waited for.
+        let linger = LINGER_MAX.min(age_max / 5);
+        config.set(LINGER[0], linger.as_millis().to_string());
     }
     for (names, value) in DEFAULTS {
         if names.iter().all(|name| config.get(name).is_none()) {

@@ -9,6 +9,7 @@
 //! must use read_committed.
 
 mod ahead;
+mod early;
 mod ends;
 mod options;
 mod outgoing;
@@ -31,12 +32,13 @@ use crate::config::KafkaSettings;
 use crate::console::Console;
 use crate::edges::kafka::membership::Place;
 use crate::edges::kafka::transaction::{Transactions, Trouble};
-use crate::edges::kafka::{Consumer, Happening, Polled};
+use crate::edges::kafka::{Consumer, Happening};
 use crate::events::Reject;
 use crate::stop::Stop;
 
 use ahead::Ahead;
 pub use ahead::Preparer;
+use early::{Early, Reader};
 pub use options::Options;
 pub use outgoing::{Headers, Inherited, Outgoing, Output};
 use recovery::Fences;
@@ -150,6 +152,7 @@ struct Loop<'p> {
     /// Since when a transaction is open.
     open: Option<Instant>,
     outgoing: Outgoing,
+    early: Early,
     prepared: BTreeSet<String>,
     ahead: Ahead,
     suspicion: Suspicion,
@@ -180,6 +183,7 @@ pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending
         looked_at: now,
         open: None,
         outgoing: Outgoing::default(),
+        early: Early::default(),
         prepared: BTreeSet::new(),
         ahead: Ahead::default(),
         suspicion: Suspicion::default(),
@@ -237,7 +241,7 @@ impl Loop<'_> {
     /// Whether no more need be read.
     fn is_satisfied(&self) -> bool {
         // Nothing can come before there is a place in the group.
-        if self.place.is_none() {
+        if self.place.is_none() || !self.early.is_empty() {
             return false;
         }
         let idle = self.options.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
@@ -253,31 +257,19 @@ impl Loop<'_> {
     }
 
     fn poll_once(&mut self) -> anyhow::Result<()> {
-        let taken = match self.parts.consumer.poll(self.poll_timeout()) {
-            Polled::Record(record) => {
-                let raw = record.raw();
-                let outgoing = &mut self.outgoing;
-                outgoing.clear();
-                let made = match self.suspicion.condemned(raw.partition, raw.offset) {
-                    Some(reject) => Err(reject),
-                    None => (self.parts.step)(&raw, outgoing),
-                };
-                if let Err(reject) = &made {
-                    outgoing.clear();
-                    (self.parts.reject)(&raw, reject, outgoing);
-                }
-                let mut headers = record.headers();
-                (self.parts.inherit)(&raw, &mut headers);
-                outgoing.inherit(headers);
-                Taken {
-                    partition: raw.partition,
-                    offset: raw.offset,
-                    time_ms: raw.time_ms,
-                    payload_bytes: raw.payload.map_or(0, <[u8]>::len),
-                    rejected: made.err().map(|reject| RejectReason::of(&reject)),
-                }
+        let timeout = self.poll_timeout();
+        let read = match self.early.next(&mut self.outgoing) {
+            Some(read) => read,
+            None => {
+                let Parts { consumer, step, reject, inherit, .. } = &mut self.parts;
+                let (inherit, suspicion) = (*inherit, &self.suspicion);
+                let mut reader = Reader { consumer, step, reject, inherit, suspicion };
+                reader.read(timeout, &mut self.outgoing)
             }
-            Polled::Other(happening) => return self.handle(happening),
+        };
+        let taken = match read {
+            Ok(taken) => taken,
+            Err(happening) => return self.handle(happening),
         };
         self.last_record = Instant::now();
         // Else of a partition that is no longer ours, or done with already.
@@ -355,7 +347,9 @@ impl Loop<'_> {
 
     /// Commits what was read and published since the last commit, if anything was.
     fn commit(&mut self) -> anyhow::Result<()> {
-        let (Some(_), Some(place)) = (self.open, &self.place) else { return Ok(()) };
+        if self.open.is_none() || self.place.is_none() {
+            return Ok(());
+        }
         let moved = self.partitions.iter().filter(|(_, one)| one.next_offset > one.committed);
         let positions: Vec<_> = moved.map(|(number, one)| (*number, one.next_offset)).collect();
         let since = Instant::now();
@@ -366,7 +360,7 @@ impl Loop<'_> {
                  in a topic that is deleted; what was not committed of the old one is lost"
             );
         }
-        if let Err(trouble) = self.producer.commit(&self.parts.consumer, place, &positions) {
+        if let Err(trouble) = self.commit_reading_on(&positions) {
             // Of a record refused before it was sent it is known which.
             if let Trouble::Refused(why) = &trouble {
                 self.suspicion.note_refusal(self.batch.totals.read, why)?;
@@ -389,11 +383,26 @@ impl Loop<'_> {
         Ok(())
     }
 
+    /// Commits with these positions, and reads the next records meanwhile.
+    fn commit_reading_on(&mut self, positions: &[(i32, i64)]) -> Result<(), Trouble> {
+        let Loop { parts, producer, options, place, early, suspicion, ahead, .. } = self;
+        let Some(place) = place else { return Err(Trouble::Moved) };
+        let Parts { consumer, step, reject, inherit, stop, .. } = parts;
+        let consumer = &*consumer;
+        let may_read = !suspicion.is_careful() && ahead.is_empty();
+        let mut reader = Reader { consumer, step, reject, inherit: *inherit, suspicion };
+        let Options { records_max, bytes_max, .. } = *options;
+        producer.commit(consumer, place, positions, &mut || {
+            may_read && !stop.requested() && early.read_some(&mut reader, records_max, bytes_max)
+        })
+    }
+
     /// Forgets what belongs to a transaction that came to nothing.
     fn begin_anew(&mut self) {
         self.open = None;
         self.batch = Batch::default();
         self.ahead = Ahead::default();
+        self.early.clear();
         self.totals.aborts += 1;
     }
 }

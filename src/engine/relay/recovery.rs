@@ -225,6 +225,7 @@ impl Loop<'_> {
 
     /// Has the client deliver records again from where the partitions go on.
     pub(super) fn read_again(&mut self) -> anyhow::Result<()> {
+        self.early.clear();
         let starts = self.partitions.iter().map(|(number, one)| (*number, one.next_offset));
         match self.parts.consumer.seek(starts) {
             Ok(()) => Ok(()),
@@ -270,6 +271,7 @@ impl Loop<'_> {
     /// Ends the open transaction, if any, so that nothing of it counts.
     fn abandon(&mut self) {
         self.ahead = Ahead::default();
+        self.early.clear();
         if self.open.is_some() {
             self.begin_anew();
             // What it could not end, the next call on the producer finds out.

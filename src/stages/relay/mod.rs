@@ -53,7 +53,7 @@ pub struct Args {
     pub commit_interval: Duration,
 
     /// Most records in one transaction
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_records: u32,
 
     /// Topic for records that can never be processed [default: the topic read
