@@ -47,7 +47,7 @@ pub const OWN: &[(&str, &str)] = &[
 const TIMEOUT_MIN: Duration = Duration::from_secs(10);
 /// How long records wait for others of their partition: many topics are cheap for
 /// the broker only in large batches.
-const LINGER_MAX: Duration = Duration::from_millis(20);
+const LINGER_MAX: Duration = Duration::from_millis(50);
 /// The names that has.
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long one call may take before it is tried again or given up.
@@ -406,7 +406,7 @@ fn config(settings: &KafkaSettings, transactional_id: &str, age_max: Duration) -
     }
     if LINGER.iter().all(|name| config.get(name).is_none()) {
         // Before each commit the last ones are waited for.
-        let linger = LINGER_MAX.min(age_max / 5);
+        let linger = LINGER_MAX.min(age_max / 2);
         config.set(LINGER[0], linger.as_millis().to_string());
     }
     for (names, value) in DEFAULTS {

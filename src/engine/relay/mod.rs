@@ -18,7 +18,7 @@ mod suspicion;
 mod totals;
 mod vitals;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,7 @@ struct Loop<'p> {
     open: Option<Instant>,
     outgoing: Outgoing,
     early: Early,
-    prepared: BTreeSet<String>,
+    prepared: HashSet<String>,
     ahead: Ahead,
     suspicion: Suspicion,
     batch: Batch,
@@ -184,7 +184,7 @@ pub fn run(parts: Parts<'_>, options: Options) -> anyhow::Result<(Totals, Ending
         open: None,
         outgoing: Outgoing::default(),
         early: Early::default(),
-        prepared: BTreeSet::new(),
+        prepared: HashSet::new(),
         ahead: Ahead::default(),
         suspicion: Suspicion::default(),
         batch: Batch::default(),

@@ -126,7 +126,7 @@ impl Loop<'_> {
             if is_due || self.batch.records >= BATCH_MAX || self.is_satisfied() {
                 self.write_down()?;
             }
-            if self.batch.since.is_none() && self.is_satisfied() {
+            if self.batch.since.is_none() && self.is_satisfied() && self.is_heard() {
                 return Ok(());
             }
             let waiting =
@@ -154,6 +154,21 @@ impl Loop<'_> {
         let idle = self.intake.idle_exit.is_some_and(|limit| self.last_record.elapsed() >= limit);
         let is_read = |one: &Partition| one.at_end || one.next_offset >= one.end;
         idle || (self.intake.until_end && self.partitions.values().all(is_read))
+    }
+
+    /// Whether Kafka answers: while it is away, that no record comes says nothing.
+    fn is_heard(&mut self) -> bool {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        match self.intake.consumer.ask_ends(&numbers, KAFKA_TIMEOUT) {
+            Ok(_) => {
+                self.back_again();
+                true
+            }
+            Err(error) => {
+                self.note_waiting(&format!("{error:#}"));
+                false
+            }
+        }
     }
 
     fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {

@@ -298,9 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_is_a_tenth_of_a_second_or_ten_thousand_records_unless_said() {
+    fn a_transaction_is_a_tenth_of_a_second_or_fifty_thousand_records_unless_said() {
         let Options { records_max, bytes_max, age_max, .. } = args("").options();
-        assert_eq!((records_max, bytes_max), (10_000, 16 << 20));
+        assert_eq!((records_max, bytes_max), (50_000, 16 << 20));
         assert_eq!(age_max, Duration::from_millis(100));
     }
 

@@ -5,7 +5,7 @@ pub mod city;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::relay::{self, Shape, Stage};
 use crate::cli::Context;
@@ -108,7 +108,7 @@ struct Routes<'a> {
     /// Topics' names of cities that were seen.
     names: HashMap<String, String>,
     /// Topics of cities that are there, or are wanted.
-    own: BTreeSet<String>,
+    own: HashSet<String>,
     /// Whether the cluster was asked which are there.
     is_known: bool,
     is_overflowing: bool,
@@ -123,7 +123,7 @@ impl<'a> Routes<'a> {
             topics_max: topics_max as usize,
             overflow: city::overflow_topic(prefix),
             names: HashMap::new(),
-            own: BTreeSet::new(),
+            own: HashSet::new(),
             is_known: false,
             is_overflowing: false,
             is_said: false,
@@ -136,39 +136,35 @@ impl<'a> Routes<'a> {
             return Err(Reject::new("", "not an order"));
         };
         let city = order.city();
-        let topic = self.topic(city);
-        if topic == self.overflow {
-            outgoing.count(OVERFLOWED);
-        }
         let headers = vec![(CITY_HEADER.to_owned(), city.as_bytes().to_vec())];
-        let key = order.id().as_bytes();
-        outgoing.push(&topic, Some(key), &card::clean(payload), headers);
+        let (key, payload) = (order.id().as_bytes(), card::clean(payload));
+        match self.own_topic(city) {
+            Some(topic) => outgoing.push(topic, Some(key), &payload, headers),
+            None => {
+                outgoing.count(OVERFLOWED);
+                outgoing.push(&self.overflow, Some(key), &payload, headers);
+            }
+        }
         Ok(())
     }
 
-    fn topic(&mut self, city: &str) -> String {
-        let topic = self.name(city);
-        if self.own.contains(&topic) {
-            return topic;
+    /// The topic of this city alone, if it has one or may have one.
+    fn own_topic(&mut self, city: &str) -> Option<&str> {
+        if !self.names.contains_key(city) {
+            if self.names.len() >= NAMES_MAX {
+                self.names.clear();
+            }
+            self.names.insert(city.to_owned(), city::topic(self.prefix, city));
         }
-        if self.is_known && self.own.len() >= self.topics_max {
-            self.is_overflowing = true;
-            return self.overflow.clone();
+        let topic = &self.names[city];
+        if !self.own.contains(topic) {
+            if self.is_known && self.own.len() >= self.topics_max {
+                self.is_overflowing = true;
+                return None;
+            }
+            self.own.insert(topic.clone());
         }
-        self.own.insert(topic.clone());
-        topic
-    }
-
-    fn name(&mut self, city: &str) -> String {
-        if let Some(name) = self.names.get(city) {
-            return name.clone();
-        }
-        if self.names.len() >= NAMES_MAX {
-            self.names.clear();
-        }
-        let name = city::topic(self.prefix, city);
-        self.names.insert(city.to_owned(), name.clone());
-        name
+        Some(topic)
     }
 
     /// Takes in which topics are there, and lets as many be created as are

@@ -1,5 +1,7 @@
 //! What is to be seen of `notify` from outside.
 
+use std::time::Duration;
+
 use super::{Elsewhere, sandbox, urgent};
 use crate::seen::Watched;
 use crate::support::{Answer, Proxy, Run, Smtp, stack, uri_at_port};
@@ -35,4 +37,24 @@ fn a_worker_that_misses_its_mail_server_or_database_is_not_ready_and_says_why() 
     running.interrupt();
     let summary = running.finish().code(130).json();
     assert_eq!((&summary["sent"], server.taken("a").len()), (&1.into(), 1), "{summary}");
+}
+
+#[test]
+fn time_without_the_broker_is_not_idle() {
+    let sandbox = sandbox("notify_idle_away", 1);
+    let proxy = Proxy::to_broker(stack().kafka_plaintext);
+    let run = Run::new(["notify", "--from", &sandbox.topic, "--group", &sandbox.group])
+        .args(["--idle-exit", "5s"])
+        .env("ORDERCTL_BOOTSTRAP_SERVER", proxy.address.to_string())
+        .env("ORDERCTL_SECURITY_PROTOCOL", "plaintext");
+    let mut watched = Watched::start(run);
+    watched.wait_for_ready(200);
+    proxy.refuse(true);
+    proxy.cut();
+    watched.wait_for_ready(503);
+    // Time without a broker is the fault itself.
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(watched.running.is_running());
+    proxy.refuse(false);
+    watched.running.finish().success();
 }

@@ -1,5 +1,7 @@
 //! What is to be seen of a stage from outside.
 
+use std::time::Duration;
+
 use super::{Flow, end};
 use crate::seen::Watched;
 use crate::support::{Proxy, stack};
@@ -48,4 +50,21 @@ fn a_worker_that_waits_for_its_broker_is_not_ready_and_says_why() {
     flow.assert_each_once(100);
     watched.wait_for_ready(200);
     end(watched.running);
+}
+
+#[test]
+fn time_without_the_broker_is_not_idle() {
+    let flow = Flow::new("relay_idle_away", 1);
+    let proxy = Proxy::to_broker(stack().kafka_plaintext);
+    let run = super::signals::behind(&flow, &proxy).args(["--idle-exit", "5s"]);
+    let mut watched = Watched::start(run);
+    watched.wait_for_ready(200);
+    proxy.refuse(true);
+    proxy.cut();
+    watched.wait_for_ready(503);
+    // Time without a broker is the fault itself.
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(watched.running.is_running());
+    proxy.refuse(false);
+    watched.running.finish().success();
 }
