@@ -23,5 +23,6 @@ pub mod republish;
 mod topic_id;
 pub mod topics;
 pub mod transaction;
+pub mod transaction_settings;
 
 pub use consumer::{Consumer, Happening, Polled};

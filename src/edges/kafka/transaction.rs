@@ -11,53 +11,29 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::client::{client_config, describe};
+use super::client::describe;
 use super::consumer::Consumer;
 use super::deliveries::Deliveries;
 use super::membership::Place;
+use super::transaction_settings::{TIMEOUT_MIN, config};
 use crate::config::KafkaSettings;
 use crate::console::Console;
 use crate::engine::relay::Outgoing;
 use crate::stop::Stop;
 
-/// Our defaults, each under all its names: what the user set under any of them
-/// stays.
-const DEFAULTS: &[(&[&str], &str)] = &[
-    (&["compression.type", "compression.codec"], "lz4"),
-    (&["partitioner"], "murmur2_random"),
-    (&["message.timeout.ms", "delivery.timeout.ms"], "10000"),
-    // Whether a record is too large is for the topic to say.
-    (&["message.max.bytes"], "67108864"),
-];
-/// What exactly once rests on; not the user's to change.
-pub const OWN: &[(&str, &str)] = &[
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    ("delivery.report.only.error", "true"),
-    ("allow.auto.create.topics", "false"),
-];
-/// What a killed worker left open keeps readers waiting no longer than this, or
-/// than a live one may take.
-const TIMEOUT_MIN: Duration = Duration::from_secs(10);
-/// How long records wait for others of their partition: many topics are cheap for
-/// the broker only in large batches.
-const LINGER_MAX: Duration = Duration::from_millis(50);
-/// The names that has.
-const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long one call may take before it is tried again or given up.
-const CALL: Duration = Duration::from_secs(1);
+pub(super) const CALL: Duration = Duration::from_secs(1);
 /// How much longer a call is waited for before it counts as lost.
 const CALL_GRACE: Duration = Duration::from_secs(2);
 /// How often what comes back is served while a call is under way.
 const SERVED_EVERY: Duration = Duration::from_millis(5);
 /// How long a transaction's end may take with its retries.
-const END_LIMIT: Duration = Duration::from_secs(8);
+pub(super) const END_LIMIT: Duration = Duration::from_secs(8);
 /// The same, once the user asked to stop.
 const STOP_LIMIT: Duration = Duration::from_millis(1500);
 /// How long to let go between two looks whether all is acknowledged.
@@ -396,27 +372,4 @@ impl Transactions {
 
 fn lost() -> Trouble {
     Trouble::Renew("no answer from the Kafka client".into())
-}
-
-fn config(settings: &KafkaSettings, transactional_id: &str, age_max: Duration) -> ClientConfig {
-    let mut config = client_config(settings);
-    if config.get("transaction.timeout.ms").is_none() {
-        let timeout = TIMEOUT_MIN.max(age_max + END_LIMIT + CALL);
-        config.set("transaction.timeout.ms", timeout.as_millis().to_string());
-    }
-    if LINGER.iter().all(|name| config.get(name).is_none()) {
-        // Before each commit the last ones are waited for.
-        let linger = LINGER_MAX.min(age_max / 2);
-        config.set(LINGER[0], linger.as_millis().to_string());
-    }
-    for (names, value) in DEFAULTS {
-        if names.iter().all(|name| config.get(name).is_none()) {
-            config.set(names[0], *value);
-        }
-    }
-    for (name, value) in OWN {
-        config.set(*name, *value);
-    }
-    config.set("transactional.id", transactional_id);
-    config
 }

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::suspicion::Suspicion;
-use super::{Inherit, Outgoing, Rejecter, Step, Taken};
+use super::{Inherit, Loop, Options, Outgoing, Parts, Rejecter, Step, Taken};
+use crate::edges::kafka::transaction::Trouble;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::engine::metrics::RejectReason;
 
@@ -126,6 +127,22 @@ impl Early {
             }
         }
         true
+    }
+}
+
+impl Loop<'_> {
+    /// Commits with these positions, and reads the next records meanwhile.
+    pub(super) fn commit_reading_on(&mut self, positions: &[(i32, i64)]) -> Result<(), Trouble> {
+        let Loop { parts, producer, options, place, early, suspicion, ahead, .. } = self;
+        let Some(place) = place else { return Err(Trouble::Moved) };
+        let Parts { consumer, step, reject, inherit, stop, .. } = parts;
+        let consumer = &*consumer;
+        let may_read = !suspicion.is_careful() && ahead.is_empty();
+        let mut reader = Reader { consumer, step, reject, inherit: *inherit, suspicion };
+        let Options { records_max, bytes_max, .. } = *options;
+        producer.commit(consumer, place, positions, &mut || {
+            may_read && !stop.requested() && early.read_some(&mut reader, records_max, bytes_max)
+        })
     }
 }
 

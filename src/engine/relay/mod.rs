@@ -383,20 +383,6 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// Commits with these positions, and reads the next records meanwhile.
-    fn commit_reading_on(&mut self, positions: &[(i32, i64)]) -> Result<(), Trouble> {
-        let Loop { parts, producer, options, place, early, suspicion, ahead, .. } = self;
-        let Some(place) = place else { return Err(Trouble::Moved) };
-        let Parts { consumer, step, reject, inherit, stop, .. } = parts;
-        let consumer = &*consumer;
-        let may_read = !suspicion.is_careful() && ahead.is_empty();
-        let mut reader = Reader { consumer, step, reject, inherit: *inherit, suspicion };
-        let Options { records_max, bytes_max, .. } = *options;
-        producer.commit(consumer, place, positions, &mut || {
-            may_read && !stop.requested() && early.read_some(&mut reader, records_max, bytes_max)
-        })
-    }
-
     /// Forgets what belongs to a transaction that came to nothing.
     fn begin_anew(&mut self) {
         self.open = None;

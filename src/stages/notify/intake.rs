@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::plan::{Asked, plan, without_cards};
+use super::batch::Batch;
 use super::shared::{Need, Shared};
 use crate::console::Console;
 use crate::edges::kafka::client;
@@ -19,8 +19,7 @@ use crate::edges::postgres::mail::{Book, Planned};
 use crate::edges::postgres::retry::Backoff;
 use crate::edges::postgres::transaction::insert_dead;
 use crate::engine::checkpoint::TopicId;
-use crate::engine::record::{DeadLetter, Raw};
-use crate::events::card;
+use crate::engine::record::DeadLetter;
 use crate::stop::Stop;
 
 /// The most records between two commits.
@@ -66,14 +65,6 @@ struct Partition {
     noted: Option<i64>,
     end: i64,
     at_end: bool,
-}
-
-#[derive(Debug, Default)]
-struct Batch {
-    since: Option<Instant>,
-    records: u64,
-    mails: Vec<Planned>,
-    dead: Vec<DeadLetter>,
 }
 
 struct Loop<'s> {
@@ -382,28 +373,4 @@ async fn note(
         Ok(fresh)
     })
     .await
-}
-
-impl Batch {
-    fn take(&mut self, raw: &Raw<'_>, intake: &Intake, shared: &Shared) {
-        self.since.get_or_insert_with(Instant::now);
-        self.records += 1;
-        match plan(raw, &intake.owner.group, &intake.domain) {
-            Ok(Asked::Nothing) => {}
-            Ok(Asked::Mail(mail)) => self.mails.push(*mail),
-            Err(reject) => {
-                // serde quotes what it cannot read.
-                let reject = without_cards(reject);
-                shared.rejected(&reject);
-                self.dead.push(DeadLetter {
-                    partition: raw.partition,
-                    offset: raw.offset,
-                    time_ms: raw.time_ms,
-                    key: raw.key.map(|key| card::mask(key).into_owned()),
-                    payload: raw.payload.map(|payload| card::clean(payload).into_owned()),
-                    reject,
-                });
-            }
-        }
-    }
 }

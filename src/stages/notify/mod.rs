@@ -5,6 +5,7 @@
 //! became of each (`edges/postgres/mail`).
 
 mod asking;
+mod batch;
 mod dry_run;
 mod intake;
 mod plan;

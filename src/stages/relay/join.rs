@@ -8,7 +8,7 @@ use crate::config::KafkaSettings;
 use crate::edges::kafka::client::{self, ANSWER_LIMIT};
 use crate::edges::kafka::consumer::{Consumer, DEFAULTS, Joining};
 use crate::edges::kafka::topics::{Readied, Topics};
-use crate::edges::kafka::transaction::OWN;
+use crate::edges::kafka::transaction_settings::OWN;
 use crate::error::Usage;
 use crate::events::Kind;
 use crate::stages::consume::selection::{self, ask_kafka};
