@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -16,6 +16,8 @@ use super::program::send_signal;
 
 /// How long anything on the screen may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long to let go between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A program on a terminal; killed when dropped.
 pub struct Terminal {
@@ -64,13 +66,17 @@ impl Terminal {
     /// Waits until this is written, after what was awaited before.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
-        let seen = self.seen;
-        eventually(&format!("{text:?} on the screen"), LIMIT, || {
+        let until = Instant::now() + LIMIT;
+        loop {
             let screen = self.screen();
-            let found = screen[seen..].find(text);
-            self.seen = found.map_or(seen, |at| seen + at + text.len());
-            found.is_some()
-        });
+            if let Some(at) = screen[self.seen..].find(text) {
+                self.seen += at + text.len();
+                return;
+            }
+            assert!(Instant::now() < until, "not within {LIMIT:?}: {text:?} in {screen:?}");
+            // What is awaited is seen only by looking.
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Presses keys.
