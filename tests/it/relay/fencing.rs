@@ -8,6 +8,16 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use super::{Flow, LIMIT, Publishing, end};
 use crate::support::eventually;
 
+/// Takes a worker's transactional id, as a worker on another host would.
+fn fence(flow: &Flow, id: &str) {
+    let twin: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", flow.kafka.address.to_string())
+        .set("transactional.id", id)
+        .create()
+        .expect("a producer");
+    twin.init_transactions(LIMIT).expect("a transactional producer");
+}
+
 #[test]
 fn a_worker_stopped_in_a_transaction_is_replaced_and_publishes_nothing_when_it_wakes() {
     let flow = Flow::new("relay_zombie", 2);
@@ -59,20 +69,11 @@ fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_do
     let mut worker = flow.worker().args(["--instance", "twin"]).spawn();
     let publishing = Publishing::into(&flow);
     flow.goes_on(1);
-    // As a worker on another host would.
-    let fence = || {
-        let twin: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", flow.kafka.address.to_string())
-            .set("transactional.id", &id)
-            .create()
-            .expect("a producer");
-        twin.init_transactions(LIMIT).expect("a transactional producer");
-    };
-    fence();
+    fence(&flow, &id);
     flow.goes_on(500);
     assert!(worker.is_running(), "once may be a transaction that took too long");
     eventually("it gives up", LIMIT, || {
-        fence();
+        fence(&flow, &id);
         !worker.is_running()
     });
     let ended = worker.finish().code(1);
@@ -80,6 +81,22 @@ fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_do
     let number = publishing.end();
     flow.worker().args(["--instance", "twin", "--until-end"]).finish().code(3);
     flow.assert_each_once(number);
+}
+
+#[test]
+fn what_was_read_during_a_commit_that_failed_is_read_again() {
+    let flow = Flow::new("relay_backlog", 2);
+    let id = format!("{}-route-cities-twin", flow.sandbox.group);
+    // There is always more to read while a commit is under way.
+    flow.publish(0..10_000);
+    let worker = flow.worker().args(["--instance", "twin", "--batch-records", "100"]).spawn();
+    eventually("it goes on", LIMIT, || flow.position() >= 1_000);
+    fence(&flow, &id);
+    assert!(flow.position() < 10_000, "all was done already");
+    eventually("all is done", LIMIT, || flow.position() == 10_000);
+    flow.assert_each_once(10_000);
+    let summary = end(worker);
+    assert!(summary["aborts"].as_u64() >= Some(1), "{summary}");
 }
 
 #[test]
