@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::program::Running;
-use crate::support::{Run, eventually};
+use crate::support::{Proxy, Run, eventually};
 
 /// How long anything may take to be seen.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -43,6 +43,20 @@ impl Watched {
             address.is_some()
         });
         Watched { running, address: address.expect("found"), folder }
+    }
+
+    /// Runs on while it cannot reach what is behind the proxy for so long, and ends
+    /// by itself afterwards.
+    pub fn outlives(mut self, proxy: &Proxy, away: Duration) {
+        self.wait_for_ready(200);
+        proxy.refuse(true);
+        proxy.cut();
+        self.wait_for_ready(503);
+        // Time without it is the fault itself.
+        std::thread::sleep(away);
+        assert!(self.running.is_running());
+        proxy.refuse(false);
+        self.running.finish().success();
     }
 
     /// Its log file.

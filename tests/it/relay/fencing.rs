@@ -84,7 +84,7 @@ fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_do
 }
 
 #[test]
-fn what_was_read_during_a_commit_that_failed_is_read_again() {
+fn a_worker_that_is_fenced_with_much_left_to_read_loses_and_doubles_nothing() {
     let flow = Flow::new("relay_backlog", 2);
     let id = format!("{}-route-cities-twin", flow.sandbox.group);
     // There is always more to read while a commit is under way.
