@@ -89,6 +89,7 @@ impl Run {
                 || name.starts_with("PG")
                 || name == "BOOTSTRAP_SVR"
                 || name == "DATABASE_URL"
+                || matches!(&*name, "NO_COLOR" | "CLICOLOR" | "CLICOLOR_FORCE")
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
