@@ -182,6 +182,8 @@ impl Console {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
+        // Drawn at once: what is over before the ticker's thread runs is seen too.
+        bar.tick();
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
