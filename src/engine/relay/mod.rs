@@ -388,7 +388,6 @@ impl Loop<'_> {
         self.open = None;
         self.batch = Batch::default();
         self.ahead = Ahead::default();
-        self.early.clear();
         self.totals.aborts += 1;
     }
 }
