@@ -19,7 +19,7 @@ pub fn whole(text: &str) -> Option<String> {
 }
 
 /// Whether there are so many digits in a row somewhere that a card number could
-/// be among them. Quick: it is asked of every payload.
+/// be among them.
 pub fn has_run(text: &[u8]) -> bool {
     next_run(text, 0).is_some()
 }
@@ -84,13 +84,12 @@ fn passes_luhn(digits: &[u8]) -> bool {
 /// digit to behind its last.
 fn next_run(text: &[u8], from: usize) -> Option<Range<usize>> {
     let mut at = from;
-    while at < text.len() {
-        let Some((_, length)) = digit(text, at) else {
-            at += 1;
+    while let Some(start) = next_digit(text, at) {
+        let Some((_, length)) = digit(text, start) else {
+            at = start + 1;
             continue;
         };
-        let start = at;
-        let (mut end, mut count) = (at + length, 1);
+        let (mut end, mut count) = (start + length, 1);
         while let Some(next) = digit_after_gap(text, end) {
             end = next.end;
             count += 1;
@@ -101,6 +100,17 @@ fn next_run(text: &[u8], from: usize) -> Option<Range<usize>> {
         at = end;
     }
     None
+}
+
+/// Where the next digit may be. Quick, for every payload is searched: most have few,
+/// and without a way out of its middle a block is looked at as a whole.
+fn next_digit(text: &[u8], from: usize) -> Option<usize> {
+    const BLOCK: usize = 16;
+    let may_begin = |byte: &u8| byte.is_ascii_digit() || *byte == b'\\';
+    let has_none = |block: &[u8]| !block.iter().fold(false, |any, byte| any | may_begin(byte));
+    let rest = text.get(from..)?;
+    let skipped = rest.chunks_exact(BLOCK).take_while(|block| has_none(block)).count() * BLOCK;
+    rest[skipped..].iter().position(may_begin).map(|at| from + skipped + at)
 }
 
 /// The digits of a row with their places.
@@ -143,6 +153,8 @@ fn digit(text: &[u8], at: usize) -> Option<(u8, usize)> {
 fn gap(text: &[u8], at: usize) -> Option<usize> {
     match *text.get(at)? {
         b' ' | b'\t' | b'-' | b'.' | b'/' | b'_' => Some(1),
+        // As JSON may write a slash and a tab.
+        b'\\' if matches!(text.get(at + 1), Some(b'/' | b't')) => Some(2),
         // A blank that does not break the line, U+00A0.
         0xc2 if text.get(at + 1) == Some(&0xa0) => Some(2),
         _ => None,

@@ -20,6 +20,7 @@ mod digits;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use memchr::{memchr, memchr_iter, memrchr};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
@@ -109,19 +110,37 @@ fn is_id(payload: Option<&[u8]>, text: &[u8]) -> bool {
     members.is_some_and(|members| seed(&members).as_bytes() == text)
 }
 
-/// Whether a closer look is worth it: there are digits enough, or something that
-/// may be the name of a code (`cvc`, `csc`, `security_code`, `verificationCode`), or
-/// an escape that may hide either. Quick: it is asked of every payload.
+/// Whether a closer look is worth it: a member has the name of a verification code,
+/// there are digits enough, or an escape may hide either. Quick: it is asked of
+/// every payload.
 fn is_suspect(payload: &[u8]) -> bool {
-    let is_telling = |three: &[u8]| match three {
-        [b'\\', second, _] => *second == b'u',
-        [b'c' | b'C', b'v' | b'V', _]
-        | [b'c' | b'C', b's' | b'S', b'c' | b'C']
-        | [b'r' | b'R', b'i' | b'I', b'f' | b'F'] => true,
-        [b'y' | b'Y', second, _] => matches!(second, b'c' | b'C' | b'_' | b'-' | b' '),
-        _ => false,
-    };
-    payload.windows(3).any(is_telling) || digits::has_run(payload)
+    memchr(b'\\', payload).is_some() || names_a_code(payload) || digits::has_run(payload)
+}
+
+/// Whether a member's name, as written without escapes, is that of a verification
+/// code.
+fn names_a_code(payload: &[u8]) -> bool {
+    memchr_iter(b':', payload).any(|colon| {
+        let Some(before) = payload[..colon].trim_ascii_end().strip_suffix(b"\"") else {
+            return false;
+        };
+        let start = memrchr(b'"', before).map_or(0, |quote| quote + 1);
+        let name = &before[start..];
+        may_be_code(name) && is_verification_code(&folded(&String::from_utf8_lossy(name)))
+    })
+}
+
+/// Whether a name has letters that all names of verification codes have: a v, or an
+/// s and two c. Nearly no other name has, and so need not be folded.
+fn may_be_code(name: &[u8]) -> bool {
+    let (mut v, mut s, mut c) = (0, 0, 0);
+    for byte in name {
+        let lower = byte | 0x20;
+        v += u32::from(lower == b'v');
+        s += u32::from(lower == b's');
+        c += u32::from(lower == b'c');
+    }
+    v > 0 || (s > 0 && c > 1)
 }
 
 /// What an event's tokens are made of: its id as it is written.

@@ -80,6 +80,10 @@ fn other_ways_to_write_the_number_hide_nothing() {
         r#"{"payment":{"card_number":"4111111111111111"},"payment":{"x":"4111111111111111"}}"#,
         r#"{"payment":{"card_number":"4111111111111111""#,
         r#"{"payment":{"card_number":"\u0034111111111111111""#,
+        r#"{"payment":{"card_number":"4111\/111111111111"}}"#,
+        r#"{"payment":{"card_number":"4111\/111111111111""#,
+        r#"{"payment":{"card_number":"4111\t111111111111"}}"#,
+        r#"{"payment":{"card_number":"4111\u0020111111111111"}}"#,
         "order_id=7&card_number=4111111111111111",
     ] {
         let after = clean(payload.as_bytes());
@@ -112,6 +116,10 @@ fn verification_codes_are_left_out() {
         "SECURITY CODE",
         "card_verification_code",
         "verificationCode",
+        "cardVerificationValue",
+        "c.v.c",
+        "security / code",
+        "c\\v\"c",
     ] {
         assert_eq!(cleaned(&json!({"payment": {alone: "737"}})), json!({"payment": {}}), "{alone}");
     }
@@ -166,6 +174,24 @@ fn a_key_or_header_has_no_number_but_the_events_own_id_and_times() {
 }
 
 proptest! {
+    #[test]
+    fn the_quick_look_misses_no_code(
+        word in "cvc|cvv|csc|cvn|cv2|security_?code|verification_?code|card_?verification_?value",
+        separators in prop::collection::vec("[-_. /:é]?", 30), cases: u32, blank in "[ \t\n]?",
+    ) {
+        let mut separators = separators.into_iter();
+        let name: String = (word.chars().enumerate())
+            .flat_map(|(at, letter)| {
+                let is_upper = cases >> at & 1 == 1;
+                let letter = if is_upper { letter.to_ascii_uppercase() } else { letter };
+                separators.next().unwrap_or_default().chars().chain([letter]).collect::<Vec<_>>()
+            })
+            .collect();
+        let payload = format!("{{\"a\":{{\"{name}\"{blank}:\"737\"}}}}");
+        prop_assert!(is_verification_code(&folded(&name)));
+        prop_assert_eq!(&*clean(payload.as_bytes()), b"{\"a\":{}}");
+    }
+
     #[test]
     fn cleaning_again_changes_nothing(
         name in "payment|card|note|cvc|card_token", value in "[0-9 a\\\\\"-]{0,24}", extra: i64,
