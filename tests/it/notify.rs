@@ -2,9 +2,11 @@
 
 mod mailboxes;
 mod refusals;
+mod rights;
 mod scripted;
 mod seen;
 mod survival;
+mod topics;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;

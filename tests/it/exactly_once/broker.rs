@@ -17,6 +17,14 @@ use super::{LIMIT, asker, assert_verified, endless_producer, sandbox, stop_produ
 use crate::support::shared_stack::{QUIET, bring_up};
 use crate::support::{Kafka, Run, Sandbox, eventually};
 
+/// The name in the client's certificate.
+const LOGIN: &str = "O=orderctl local stack,CN=orderctl";
+/// The plaintext listener is the service's own way in.
+const AUTHORIZER: &str = "
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+";
+
 /// A broker of the test's own, gone with it.
 pub struct Broker {
     folder: TempDir,
@@ -30,6 +38,34 @@ impl Broker {
         let folder = tempfile::tempdir().expect("a folder");
         let stack = bring_up(folder.path()).expect("a stack of its own");
         Broker { folder, kafka: Kafka { address: stack.kafka_plaintext } }
+    }
+
+    /// With a stack around it, whose login has no rights but those it is granted.
+    pub fn with_rights_only() -> Broker {
+        let broker = Broker::up();
+        broker.restart_with(AUTHORIZER);
+        broker
+    }
+
+    /// Lets the login do these things to a topic or group of this name.
+    pub fn grant(&self, what: &str, name: &str, operations: &[&str]) {
+        let argv = self.argv();
+        let mut argv = argv.split(|byte| *byte == 0).skip_while(|argument| *argument != b"-cp");
+        let jars = OsStr::from_bytes(argv.nth(1).expect("Kafka's classes"));
+        let mut tool = Command::new("java");
+        tool.arg("-cp").arg(jars).args(["org.apache.kafka.tools.AclCommand", "--add", "--force"]);
+        tool.args(["--bootstrap-server", &self.kafka.address.to_string()])
+            .args(["--allow-principal", &format!("User:{LOGIN}"), what, name])
+            .args(operations.iter().flat_map(|operation| ["--operation", operation]));
+        let done = tool.output().expect("Kafka's tool");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Lets a run use this broker and the stack around it by its login.
+    pub fn logged_in(&self, run: Run) -> Run {
+        run.directory(self.dir())
+            .env("ORDERCTL_CREDS", self.dir().join("creds.json"))
+            .env("ORDERCTL_CERT_PATH", self.dir().join("certs"))
     }
 
     /// The folder of its stack.
@@ -52,8 +88,7 @@ impl Broker {
 
     /// Starts it again as it was, with more properties than a stack writes.
     pub fn restart_with(&self, properties: &str) {
-        let pid = running(&self.dir().join("run/kafka.pid")).expect("it runs");
-        let argv = fs::read(format!("/proc/{pid}/cmdline")).expect("its command line");
+        let argv = self.argv();
         let mut argv = argv.strip_suffix(b"\0").expect("it ends so").split(|byte| *byte == 0);
         let mut command = Command::new(OsStr::from_bytes(argv.next().expect("a program")));
         command.args(argv.map(OsStr::from_bytes)).current_dir(self.dir().join("kafka"));
@@ -64,6 +99,12 @@ impl Broker {
         let (log, pid_file) = (self.dir().join("log/kafka.log"), self.dir().join("run/kafka.pid"));
         start_daemon(command, &log, &pid_file).expect("the broker again");
         eventually("it answers", LIMIT, || self.kafka.is_up());
+    }
+
+    /// Its command line, each argument with a NUL behind it.
+    fn argv(&self) -> Vec<u8> {
+        let pid = running(&self.dir().join("run/kafka.pid")).expect("it runs");
+        fs::read(format!("/proc/{pid}/cmdline")).expect("its command line")
     }
 
     /// Lets a run use this broker, with the shared stack's database.
