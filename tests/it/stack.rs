@@ -16,22 +16,29 @@ use tempfile::TempDir;
 
 use crate::support::program::Finished;
 use crate::support::shared_stack::QUIET;
+use crate::support::turn::Turn;
 use crate::support::{
     Kafka, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, stack, uri,
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// Several Java machines may start at once on two cores.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A stack of a test's own: ended and removed with it.
-struct Own(TempDir);
+struct Own {
+    folder: TempDir,
+    /// Held meanwhile.
+    _turn: Turn,
+}
 
 impl Own {
     fn new() -> Own {
-        Own(tempfile::tempdir().unwrap())
+        let turn = Turn::take();
+        Own { folder: tempfile::tempdir().unwrap(), _turn: turn }
     }
 
     fn dir(&self) -> std::path::PathBuf {
-        self.0.path().join("stack")
+        self.folder.path().join("stack")
     }
 
     fn command(&self, action: &str) -> Run {

@@ -16,7 +16,7 @@ pub mod server;
 pub mod shared_stack;
 pub mod smtp;
 pub mod terminal;
-mod turn;
+pub mod turn;
 
 pub use asker::Asker;
 pub use database::Database;
