@@ -9,6 +9,11 @@ const DIGITS: RangeInclusive<usize> = 13..=19;
 /// The most bytes between two digits of one number.
 const GAP_MAX: usize = 3;
 
+/// Whether a card number may have so many digits.
+pub fn could_be_number(digits: usize) -> bool {
+    DIGITS.contains(&digits)
+}
+
 /// The card number that a text is, and nothing else: its digits.
 pub fn whole(text: &str) -> Option<String> {
     let text = text.trim();
@@ -19,9 +24,44 @@ pub fn whole(text: &str) -> Option<String> {
 }
 
 /// Whether there are so many digits in a row somewhere that a card number could
-/// be among them.
+/// be among them, in a text without escapes. Quick, as it is asked of every payload:
+/// it looks closer only where so many bytes in a row are digits or may stand between
+/// them.
 pub fn has_run(text: &[u8]) -> bool {
+    const OVERLAP: usize = *DIGITS.start() - 1;
+    let mut rest = text;
+    while !may_have_run(&rest[..rest.len().min(BLOCK)]) {
+        match rest.get(BLOCK - OVERLAP..) {
+            Some(next) if rest.len() > BLOCK => rest = next,
+            _ => return false,
+        }
+    }
     next_run(text, 0).is_some()
+}
+
+/// How many bytes are looked at together: as many as a number has bits.
+const BLOCK: usize = 64;
+
+/// Whether 13 bytes in a row, of 64 at most, can be part of a number. Without a
+/// branch a byte, so that the compiler does many at a time.
+fn may_have_run(block: &[u8]) -> bool {
+    let mut flags = [0; BLOCK];
+    for (flag, byte) in flags.iter_mut().zip(block) {
+        // From - to 9 are - . / and the digits.
+        let is_part = matches!(*byte, b'-'..=b'9') | matches!(*byte, b' ' | b'\t' | b'_');
+        *flag = u8::from(is_part | !byte.is_ascii());
+    }
+    // Eight flags become eight bits by one multiplication.
+    let (eights, _) = flags.as_chunks::<8>();
+    let bits = eights.iter().enumerate().fold(0, |bits, (at, eight)| {
+        let eight = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits | eight << (8 * at)
+    });
+    // A bit stays where as many are set from there on: 2, 4, 8, 13.
+    let pairs = bits & bits >> 1;
+    let fours = pairs & pairs >> 2;
+    let many = fours & fours >> 4;
+    many & many >> 5 != 0
 }
 
 /// The text with `*` for each digit of every row of digits that has a card number
@@ -37,6 +77,8 @@ pub fn mask(text: &[u8]) -> Cow<'_, [u8]> {
             for place in places {
                 match place.len() {
                     1 => masked[place.start] = b'*',
+                    // U+FF0A
+                    3 => masked[place.end - 1] = 0x8a,
                     // U+002A
                     _ => masked[place.end - 2..place.end].copy_from_slice(b"2a"),
                 }
@@ -84,11 +126,12 @@ fn passes_luhn(digits: &[u8]) -> bool {
 /// digit to behind its last.
 fn next_run(text: &[u8], from: usize) -> Option<Range<usize>> {
     let mut at = from;
-    while let Some(start) = next_digit(text, at) {
-        let Some((_, length)) = digit(text, start) else {
-            at = start + 1;
+    while at < text.len() {
+        let Some((_, length)) = digit(text, at) else {
+            at += 1;
             continue;
         };
+        let start = at;
         let (mut end, mut count) = (start + length, 1);
         while let Some(next) = digit_after_gap(text, end) {
             end = next.end;
@@ -100,17 +143,6 @@ fn next_run(text: &[u8], from: usize) -> Option<Range<usize>> {
         at = end;
     }
     None
-}
-
-/// Where the next digit may be. Quick, for every payload is searched: most have few,
-/// and without a way out of its middle a block is looked at as a whole.
-fn next_digit(text: &[u8], from: usize) -> Option<usize> {
-    const BLOCK: usize = 16;
-    let may_begin = |byte: &u8| byte.is_ascii_digit() || *byte == b'\\';
-    let has_none = |block: &[u8]| !block.iter().fold(false, |any, byte| any | may_begin(byte));
-    let rest = text.get(from..)?;
-    let skipped = rest.chunks_exact(BLOCK).take_while(|block| has_none(block)).count() * BLOCK;
-    rest[skipped..].iter().position(may_begin).map(|at| from + skipped + at)
 }
 
 /// The digits of a row with their places.
@@ -145,6 +177,11 @@ fn digit(text: &[u8], at: usize) -> Option<(u8, usize)> {
             [b'u', b'0', b'0', b'3', byte @ b'0'..=b'9'] => Some((byte - b'0', 6)),
             _ => None,
         },
+        // The full width ones of East Asian texts, U+FF10 to U+FF19.
+        0xef => match text.get(at + 1..at + 3)? {
+            [0xbc, byte @ 0x90..=0x99] => Some((byte - 0x90, 3)),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -157,6 +194,11 @@ fn gap(text: &[u8], at: usize) -> Option<usize> {
         b'\\' if matches!(text.get(at + 1), Some(b'/' | b't')) => Some(2),
         // A blank that does not break the line, U+00A0.
         0xc2 if text.get(at + 1) == Some(&0xa0) => Some(2),
+        // Other blanks and dashes of Unicode, U+2000 to U+2015, U+202F, U+2212, U+3000.
+        0xe2 | 0xe3 => match text.get(at..at + 3)? {
+            [0xe2, 0x80, 0x80..=0x95 | 0xaf] | [0xe2, 0x88, 0x92] | [0xe3, 0x80, 0x80] => Some(3),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -190,6 +232,8 @@ mod tests {
             "4242-4242-4242-4242",
             "4242.4242.4242.4242",
             "4242\u{a0}4242\u{a0}4242\u{a0}4242",
+            "4242\u{2013}4242\u{2013}4242\u{2013}4242",
+            "4242\u{202f}4242\u{3000}4242\u{2212}4242",
             "378282246310005",
             "6799990100000000019",
         ] {
@@ -219,11 +263,26 @@ mod tests {
         assert_eq!(mask_str("4222222222222 12/27"), "************* **/**");
         assert_eq!(mask_str("00004242424242424242"), "*".repeat(20));
         assert_eq!(mask_str("4242424242424242 12/27"), "**************** **/**");
+        let wide = "\u{ff14}\u{ff12}".repeat(2) + "-4242-4242-4242";
+        assert_eq!(mask_str(&wide), "\u{ff0a}".repeat(4) + "-****-****-****");
         let escaped = "\"\\u0034242424242424242\"";
         assert_eq!(mask_str(escaped), "\"\\u002a***************\"");
     }
 
     proptest! {
+        #[test]
+        fn the_quick_look_misses_no_row_of_digits(
+            before in "[a-z\", é]{0,70}", number in "[0-9](-?[0-9]){12,18}", after in "[a-z\", 1-]{0,70}",
+            wide in "([0-9４]–?){13,16}",
+        ) {
+            for number in [number, wide] {
+                let text = format!("{before}{number}{after}");
+                prop_assert!(has_run(text.as_bytes()), "{text}");
+            }
+            let without = format!("{before}a123456789012{after}").replace('1', "");
+            prop_assert_eq!(has_run(without.as_bytes()), next_run(without.as_bytes(), 0).is_some());
+        }
+
         #[test]
         fn no_card_number_survives(
             digits in "[1-9][0-9]{11,17}", before in "[a-z\" ]{0,5}", gap in "[- ]?", after in "[a-z\"]{0,5}",

@@ -2,9 +2,12 @@
 //!
 //! A payload is cleaned before it goes to any topic:
 //! - what is under a name that speaks of a payment or a card (`payment`, `card`,
-//!   `card_number`, `pan` …, at any depth) is searched for card numbers; a value
-//!   that is one becomes `card_token` and `card_last4`, one that has one in it
-//!   gets `*` for the digits;
+//!   `card_number`, `pan` …, at any depth), or in an object that says it is a card,
+//!   is searched for card numbers; a value that is one becomes `card_token` and
+//!   `card_last4`, one that has one in it gets `*` for the digits;
+//! - a value whose name says that it is a card's number gets `*` for as many digits
+//!   as one has, also when they do not pass for one: a digit may be mistyped;
+//! - any other text that speaks of a card gets `*` for the card numbers in it;
 //! - card verification codes (`cvc`, `cvv`, `security_code` …) are left out;
 //! - in a payload that is no JSON object nothing says what a number is, so that
 //!   every card number in it gets `*`; the same in the record's key and headers,
@@ -156,9 +159,30 @@ fn folded(name: &str) -> String {
 }
 
 fn speaks_of_card(name: &str) -> bool {
-    let words = ["card", "payment", "credit", "debit", "billing"];
-    words.iter().any(|word| name.contains(word))
-        || matches!(name, "pan" | "cc" | "ccno" | "ccnumber" | "ccnum" | "primaryaccountnumber")
+    let words = ["card", "payment", "credit", "debit", "billing", "karte", "tarjeta"];
+    words.iter().any(|word| name.contains(word)) || is_card_number_name(name) || name == "cc"
+}
+
+fn is_card_number_name(name: &str) -> bool {
+    let names = ["cardnumber", "cardno", "ccnumber", "ccnum", "ccno", "primaryaccountnumber"];
+    name == "pan" || names.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a text that is no card's by its name says that it is about one.
+fn text_speaks_of_card(json: &str) -> bool {
+    let words = ["card", "visa", "amex", "cvc", "cvv", "karte", "tarjeta"];
+    let text = json.to_ascii_lowercase();
+    words.iter().any(|word| text.contains(word))
+}
+
+/// Whether an object is a card by what it says of itself (`"object": "card"`, as a
+/// payment service has it) or by having a verification code.
+fn says_it_is_card(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
+    members.iter().any(|(name, value)| {
+        let name = folded(name);
+        let is_kind = matches!(&*name, "object" | "type" | "method" | "kind");
+        is_verification_code(&name) || (is_kind && text_speaks_of_card(value.get()))
+    })
 }
 
 fn is_verification_code(name: &str) -> bool {
@@ -187,8 +211,21 @@ impl Cleaner<'_> {
                 Err(_) => self.leave_out_if_held(json, out),
             },
             Some(b'{' | b'[') => self.leave_out_if_held(json, out),
+            Some(b'"') if is_inside || text_speaks_of_card(json) => self.scalar(json, out),
             _ if is_inside => self.scalar(json, out),
             _ => out.push_str(json),
+        }
+    }
+
+    /// A value that is said to be a card's number, whatever its digits.
+    fn starred(&mut self, json: &str, depth: usize, out: &mut String) {
+        let digits = json.bytes().filter(u8::is_ascii_digit).count();
+        match json.as_bytes().first() {
+            Some(b'"' | b'0'..=b'9') if digits::could_be_number(digits) => {
+                self.has_changed = true;
+                out.push_str(&quoted(&"*".repeat(digits)));
+            }
+            _ => self.value(json, true, depth + 1, out),
         }
     }
 
@@ -203,6 +240,8 @@ impl Cleaner<'_> {
             members.iter().any(|(name, value)| name == wanted && value.get() != "null")
         };
         let (mut has_token, mut has_last4) = (is_set("card_token"), is_set("card_last4"));
+        // Not the event itself, whose id may look like a number.
+        let is_card = depth > 0 && says_it_is_card(members);
         let mut separator = '{';
         for (name, value) in members {
             let name_folded = folded(name);
@@ -210,12 +249,21 @@ impl Cleaner<'_> {
                 self.has_changed = true;
                 continue;
             }
-            let is_inside = is_inside || speaks_of_card(&name_folded);
+            let is_inside = is_inside || is_card || speaks_of_card(&name_folded);
+            // The event's own id stays, whatever it looks like.
+            if depth == 0 && ID_NAMES.contains(&&**name) {
+                begin_member(out, &mut separator, name);
+                out.push_str(value.get());
+                continue;
+            }
             let number = if is_inside { card_number(value.get()) } else { None };
             let Some(number) = number else {
                 let name = if is_inside { self.masked(name) } else { Cow::Borrowed(&**name) };
                 begin_member(out, &mut separator, &name);
-                self.value(value.get(), is_inside, depth + 1, out);
+                match is_card_number_name(&name_folded) {
+                    true => self.starred(value.get(), depth, out),
+                    false => self.value(value.get(), is_inside, depth + 1, out),
+                }
                 continue;
             };
             let (token, last4) = (self.token(&number), &number[number.len() - 4..]);

@@ -60,6 +60,12 @@ fn numbers_are_found_wherever_a_card_is_spoken_of() {
         json!({"items": [{"Card-Number": OTHER}]}),
         json!({"payment": {"valid": format!("{OTHER} 12/27")}}),
         json!({"payment": {"card_number": "4111.1111.1111.1111", "card_no": NUMBER}}),
+        json!({"source": {"object": "card", "number": OTHER}}),
+        json!({"source": {"cvc": "123", "number": OTHER}}),
+        json!({"items": [{"type": "credit_card", "number": OTHER}]}),
+        json!({"Kreditkarte": OTHER}),
+        json!({"notes": format!("card {OTHER} cvc 123")}),
+        json!({"note": "Visa 4111\u{2013}1111\u{2013}1111\u{2013}1111"}),
         Value::from(OTHER),
         json!([OTHER]),
     ] {
@@ -102,6 +108,18 @@ fn what_is_nested_too_deep_is_left_out_with_its_number() {
 }
 
 #[test]
+fn what_is_said_to_be_a_number_is_hidden_though_a_digit_is_mistyped() {
+    let order = json!({"order_id": "o", "payment": {"card_number": "4111 1111 1111 1112"}, "pan": 4111111111111112u64});
+    let stars = "*".repeat(16);
+    assert_eq!(
+        cleaned(&order),
+        json!({"order_id": "o", "payment": {"card_number": stars}, "pan": stars})
+    );
+    let short = json!({"payment": {"card_number": "4111"}, "card_no": null});
+    assert_eq!(cleaned(&short), short);
+}
+
+#[test]
 fn verification_codes_are_left_out() {
     let order = json!({"payment": {"cvc": 123, "CVV2": "1", "securityCode": "2", "security_code": 3}, "cardCvc": 4, "a": 1});
     assert_eq!(cleaned(&order), json!({"payment": {}, "a": 1}));
@@ -130,6 +148,8 @@ fn payloads_without_card_data_stay_byte_for_byte() {
     for payload in [
         r#"{ "order_id": 4111111111111111, "note": "4111111111111111", "payment": {"method": "cash"} }"#,
         r#"{"payment":{"paid_at":1700000000000,"card_token":"tok_visa","card_last4":"4242"}}"#,
+        r#"{"order_id":4111111111111111,"type":"card","greeting card":"4111111111111112"}"#,
+        r#"{"order_id":"card-4111111111111111"}"#,
         r#"{"name":"\u00e9","order_id":"01941f29-7c00-7000-8630-891040000000"}"#,
         "not JSON",
     ] {
