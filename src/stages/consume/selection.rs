@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::config::args::parse_topic_name;
+use crate::config::args::{parse_group, parse_topic_name};
 use crate::edges::kafka::client;
 use crate::edges::kafka::consumer::{Consumer, OWN_PROPERTIES};
 use crate::edges::postgres::claimer::refuse_shared_group;
@@ -46,7 +46,7 @@ pub struct Selection {
     pub topic_name: Option<String>,
 
     /// Consumer group [default: orderctl-TABLE]
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     pub group: Option<String>,
 }
 

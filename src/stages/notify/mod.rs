@@ -27,7 +27,7 @@ use anyhow::{anyhow, bail};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::cli::Context;
-use crate::config::args::parse_topic_name;
+use crate::config::args::{parse_group, parse_topic_name};
 use crate::config::creds::SmtpSecurity;
 use crate::config::smtp::SmtpSettings;
 use crate::config::{KafkaSettings, PostgresSettings, duration};
@@ -50,8 +50,6 @@ use summary::Summary;
 
 /// What is read where nothing else is said.
 pub const FROM: [&str; 3] = ["product_orders", "confirmed_orders", "declined_orders"];
-/// The longest group's name: it is part of the ledger's key.
-const GROUP_BYTES_MAX: usize = 255;
 
 /// Arguments of `notify`.
 #[derive(Debug, clap::Args)]
@@ -99,7 +97,7 @@ struct Sending {
     from: Vec<String>,
 
     /// Consumer group, and whose mails they are in the ledger
-    #[arg(long, value_name = "GROUP", default_value = "orderctl-notify")]
+    #[arg(long, value_name = "GROUP", default_value = "orderctl-notify", value_parser = parse_group)]
     group: String,
 
     /// Connections to the mail server at most
@@ -153,10 +151,6 @@ fn notify(args: &Sending, context: &Context) -> anyhow::Result<Outcome> {
     let topics: std::collections::BTreeSet<&String> = args.from.iter().collect();
     if topics.len() < args.from.len() {
         return Err(Usage("--from names a topic twice".to_owned()).into());
-    }
-    if args.group.len() > GROUP_BYTES_MAX {
-        let text = format!("--group may have at most {GROUP_BYTES_MAX} bytes: take a shorter name");
-        return Err(Usage(text).into());
     }
     if let Some(folder) = &args.dry_run {
         let summary = match dry_run::run(args, folder, context) {

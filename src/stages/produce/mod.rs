@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::cli::Context;
 use crate::config::KafkaSettings;
-use crate::config::args::{parse_rate, parse_topic_name};
+use crate::config::args::{Unquoted, parse_rate, parse_topic_name};
 use crate::config::duration;
 use crate::console::plural;
 use crate::edges::http::fetch::Fetcher;
@@ -93,7 +93,7 @@ pub struct Args {
     seed: Option<u64>,
 
     /// fake, a file of JSON lines, - for standard input, a URL, or postgres:QUERY
-    #[arg(long, value_name = "SOURCE", default_value = "fake", value_parser = Named::parse)]
+    #[arg(long, value_name = "SOURCE", default_value = "fake", value_parser = Unquoted(Named::parse))]
     source: Named,
 
     /// CA certificates to trust when --source is an https:// URL, beside the system's

@@ -48,6 +48,17 @@ fn wrong_values_are_refused_with_the_way_to_write_them() {
 }
 
 #[test]
+fn a_source_that_is_refused_is_not_quoted() {
+    for source in
+        ["https://u:hunter2@h/orders?key=hunter2", "postgres://u:hunter2@h/db", "http://?hunter2"]
+    {
+        let refusal = parse(&format!("--source {source}")).expect_err(source);
+        assert!(!refusal.contains("hunter2"), "{refusal}");
+        assert!(refusal.contains("--source"), "{refusal}");
+    }
+}
+
+#[test]
 fn an_interval_paces_events_but_for_a_url_fetches() {
     let second = Some(Duration::from_secs(1));
     assert_eq!(parse("--interval 1s").unwrap().pace(), second);

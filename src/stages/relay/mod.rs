@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::config::args::parse_topic_name;
+use crate::config::args::{parse_group, parse_topic_name};
 use crate::config::duration;
 use crate::console::{Console, plural};
 use crate::edges::kafka::topics::Topics;
@@ -40,7 +40,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(5);
 #[group(skip)]
 pub struct Args {
     /// Consumer group [default: orderctl- and the name of the command]
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     pub group: Option<String>,
 
     /// Name of this worker among those of its group, to be the same after a
