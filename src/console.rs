@@ -36,6 +36,11 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
+/// The same for a text that is to stay on one line.
+pub fn one_line(text: &str) -> String {
+    escaped(text).replace('\n', "\\u000a").replace('\t', "\\u0009")
+}
+
 fn push_escape(safe: &mut String, character: char) {
     safe.push_str(&format!("\\u{:04x}", u32::from(character)));
 }
@@ -59,6 +64,8 @@ pub fn rfc3339(time_ms: i64) -> Option<String> {
 /// Rows as aligned columns, the first row as their headings.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let width = |at: usize| {
         rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max()
     };
@@ -197,9 +204,9 @@ pub fn say_error(format: LogFormat, error: &anyhow::Error) {
 fn say(format: LogFormat, level: Level, text: &str, fields: &Value) {
     match (format, level) {
         (LogFormat::Json, _) => log::to_stderr(log::line(level, text, fields)),
-        (LogFormat::Text, Level::Warn) => log::to_stderr(format_args!("warning: {text}")),
-        (LogFormat::Text, Level::Error) => log::to_stderr(format_args!("error: {text}")),
-        (LogFormat::Text, Level::Info | Level::Debug) => log::to_stderr(text),
+        (LogFormat::Text, Level::Warn) => log::to_stderr(format!("warning: {}", escaped(text))),
+        (LogFormat::Text, Level::Error) => log::to_stderr(format!("error: {}", escaped(text))),
+        (LogFormat::Text, Level::Info | Level::Debug) => log::to_stderr(escaped(text)),
     }
 }
 
@@ -216,6 +223,12 @@ mod tests {
             "a\\u001b[31m\\u009bb\\u202ec\\u000dd"
         );
         assert_eq!(escaped("Zürich\t東京\n"), "Zürich\t東京\n");
+    }
+
+    #[test]
+    fn a_text_for_one_line_begins_no_other() {
+        assert_eq!(one_line("a\nPASS\r\tb"), "a\\u000aPASS\\u000d\\u0009b");
+        assert_eq!(columns(&[vec!["a\nb".into(), "c".into()]]), "a\\u000ab  c");
     }
 
     #[test]

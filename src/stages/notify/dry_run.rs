@@ -15,6 +15,7 @@ use super::templates::{self, Details};
 use super::{Sending, join, sender};
 use crate::cli::Context;
 use crate::config::smtp::SmtpSettings;
+use crate::console::one_line;
 use crate::edges::kafka::{Consumer, Happening, Polled};
 use crate::edges::postgres::mail::Planned;
 use crate::edges::smtp::message::{self, Recipient, Sender};
@@ -138,17 +139,21 @@ impl Written {
         from: &Sender,
         context: &Context,
     ) -> anyhow::Result<()> {
-        let to = match Recipient::parse(&mail.recipient) {
-            Ok(to) => to,
+        let details: Details = serde_json::from_str(&mail.details)?;
+        let content = templates::content(mail.occasion, &mail.order_id, &details);
+        let built = Recipient::parse(&mail.recipient).and_then(|to| {
+            let built = message::build(from, &to, &details.name, &mail.message_id, &content);
+            built.map_err(|why| format!("{why:#}"))
+        });
+        let bytes = match built {
+            Ok(bytes) => bytes,
             Err(why) => {
                 self.refused += 1;
-                context.console.warn(format_args!("order {}: {why}", mail.order_id));
+                let order = one_line(&mail.order_id);
+                context.console.warn(format_args!("order {order}: {}", one_line(&why)));
                 return Ok(());
             }
         };
-        let details: Details = serde_json::from_str(&mail.details)?;
-        let content = templates::content(mail.occasion, &mail.order_id, &details);
-        let bytes = message::build(from, &to, &details.name, &mail.message_id, &content)?;
         // The id's own part is letters, digits and a dot: the same mail, the same file.
         let name = mail.message_id.trim_start_matches('<').split('@').next().unwrap_or_default();
         let path = folder.join(format!("{name}.eml"));

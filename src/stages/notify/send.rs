@@ -8,7 +8,7 @@ use rand::RngExt as _;
 
 use super::shared::Shared;
 use super::templates::{self, Details};
-use crate::console::Console;
+use crate::console::{Console, one_line};
 use crate::edges::postgres::mail::{Book, Fate, Mail};
 use crate::edges::postgres::retry::Backoff;
 use crate::edges::smtp::message::{self, Recipient, Sender};
@@ -211,8 +211,8 @@ impl Office {
     async fn settle(&self, mail: &Mail, fate: &Fate) -> anyhow::Result<()> {
         let settled =
             self.book.ask(async |mails, client| mails.settle(client, mail, fate).await).await?;
-        let about =
-            format_args!("{} of order {} to {}", mail.occasion, mail.order_id, mail.recipient);
+        let about = format!("{} of order {} to {}", mail.occasion, mail.order_id, mail.recipient);
+        let about = one_line(&about);
         match fate {
             Fate::Sent => {
                 self.console.detail(format_args!("sent: {about}"));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::asking::ask;
 use crate::cli::Context;
-use crate::console::{columns, escaped};
+use crate::console::{columns, one_line};
 use crate::edges::postgres::failure::describe;
 use crate::edges::postgres::mail::overview::{Count, Trouble, counts, troubles};
 use crate::error::Outcome;
@@ -59,7 +59,7 @@ impl fmt::Display for Status {
             vec![["GROUP", "KIND", "STATE", "MAILS", "OLDEST"].map(str::to_owned).to_vec()];
         rows.extend(self.counts.iter().map(|one| {
             let Count { group, kind, state, mails, oldest } = one.clone();
-            vec![escaped(&group).to_string(), kind, state, mails.to_string(), oldest]
+            vec![group, kind, state, mails.to_string(), oldest]
         }));
         f.write_str(&columns(&rows))?;
         if !self.last_errors.is_empty() {
@@ -69,7 +69,7 @@ impl fmt::Display for Status {
             let Trouble { order_id, kind, recipient, state, attempts, last_error, at } = one;
             let line =
                 format!("{at} {state} after {attempts}: {kind} of {order_id} to {recipient}");
-            write!(f, "\n{}\n  {}", escaped(&line), escaped(last_error))?;
+            write!(f, "\n{}\n  {}", one_line(&line), one_line(last_error))?;
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ pub struct Summary {
     sent: u64,
     failed: u64,
     unknown: u64,
+    /// Mails of the group still to be sent, by the last look at them.
+    open: u64,
     put_off: u64,
     logins: u64,
     seconds: f64,
@@ -44,6 +46,7 @@ impl Summary {
             sent: figures.sent,
             failed: figures.failed,
             unknown: figures.unknown,
+            open: figures.open,
             put_off: figures.put_off,
             logins: figures.logins,
             seconds: elapsed.as_secs_f64(),
@@ -69,6 +72,7 @@ impl fmt::Display for Summary {
         writeln!(f, "sent      {}", self.sent)?;
         writeln!(f, "failed    {}", self.failed)?;
         writeln!(f, "unknown   {}", self.unknown)?;
+        writeln!(f, "open      {}", self.open)?;
         let rate = self.sent as f64 / self.seconds.max(0.001);
         write!(
             f,

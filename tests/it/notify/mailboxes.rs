@@ -88,7 +88,8 @@ fn a_dry_run_writes_files_and_changes_nothing() {
     let dry = || notify(&sandbox).arg("--dry-run").arg(folder.path().join("new"));
     let done = dry().finish().success().json();
     assert_eq!([&done["read"], &done["mails"]], [4, 2], "{done}");
-    dry().finish().success();
+    let again = dry().finish().success();
+    assert!(!again.stderr.contains("warning"), "{again}");
     let files: Vec<_> = std::fs::read_dir(folder.path().join("new")).unwrap().collect();
     assert_eq!(files.len(), 2);
     for file in files {
@@ -99,4 +100,35 @@ fn a_dry_run_writes_files_and_changes_nothing() {
     assert_eq!(mailbox(&to).len(), 0);
     let sent = notify(&sandbox).finish().success().json();
     assert_eq!([&sent["read"], &sent["sent"]], [4, 2], "{sent}");
+}
+
+#[test]
+fn an_address_that_cannot_be_one_is_refused_by_name_and_stops_no_other() {
+    let sandbox = sandbox("odd", 1);
+    let to = address(&sandbox, "a");
+    let forged = "\u{1b}[31mred\nPASS 1\n@b c";
+    let odd = ["\"a b\"@example.com", forged, "", "a@b@c", "@"];
+    let mut orders: Vec<_> =
+        odd.iter().enumerate().map(|(at, odd)| urgent(&format!("o-{at}\nx"), odd)).collect();
+    orders.push(urgent("o-good", &to));
+    sandbox.publish(&orders);
+    let folder = tempfile::tempdir().unwrap();
+    let dry = notify(&sandbox).arg("--dry-run").arg(folder.path()).finish().code(3);
+    assert_eq!(dry.json()["mails"], 1, "{dry}");
+    let sent = notify(&sandbox).finish().code(3);
+    assert_eq!(sent.json()["sent"], 1, "{sent}");
+    let again =
+        super::orderctl(["notify", "retry", "--failed", "--yes", "--group", &sandbox.group]);
+    again.success();
+    let retried = notify(&sandbox).finish().code(3);
+    assert!(retried.stderr.contains("not sent"), "{retried}");
+    let status = super::orderctl(["notify", "status", "--group", &sandbox.group]).success();
+    for shown in [&dry.stderr, &sent.stderr, &retried.stderr, &status.stdout] {
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+        assert!(
+            !shown.lines().any(|line| line.starts_with("PASS") || line.starts_with('x')),
+            "{shown}"
+        );
+    }
+    assert_eq!(mailbox(&to).len(), 1);
 }
