@@ -4,20 +4,42 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::cli::Context;
-use crate::error::Usage;
+use crate::error::{Outcome, Usage};
 
 /// How often a stop is looked for while an answer is awaited.
 const ANSWER_SLICE: Duration = Duration::from_millis(100);
 
-/// Whether the user agrees to `purge 3 letters?`; only a terminal is asked, else
-/// `3 letters would be purged` is refused.
+/// What the user says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Do it.
+    Yes,
+    /// Leave it.
+    No,
+    /// Asked to stop instead.
+    Stopped,
+}
+
+impl Answer {
+    /// How the verb ends, where nothing is to be done.
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Answer::Yes => None,
+            Answer::No => Some(Outcome::Done),
+            Answer::Stopped => Some(Outcome::Interrupted),
+        }
+    }
+}
+
+/// Asks the user about `purge 3 letters?`; only a terminal is asked, else `3 letters
+/// would be purged` is refused.
 ///
 /// # Errors
-/// [`Usage`] when nobody can be asked; when the user stops instead of answering.
-pub fn agreed(question: &str, would: &str, context: &Context) -> anyhow::Result<bool> {
+/// [`Usage`] when nobody can be asked.
+pub fn ask(question: &str, would: &str, context: &Context) -> anyhow::Result<Answer> {
     if !std::io::stdin().is_terminal() {
         return Err(Usage(format!("{would}: nobody can be asked here, so add --yes")).into());
     }
@@ -34,9 +56,12 @@ pub fn agreed(question: &str, would: &str, context: &Context) -> anyhow::Result<
         match answers.recv_timeout(ANSWER_SLICE) {
             Ok(answer) => {
                 let answer = answer.context("cannot read the answer")?;
-                return Ok(matches!(answer.trim(), "y" | "Y" | "yes"));
+                return Ok(match answer.trim() {
+                    "y" | "Y" | "yes" => Answer::Yes,
+                    _ => Answer::No,
+                });
             }
-            Err(_) if context.stop.requested() => bail!("nothing was changed"),
+            Err(_) if context.stop.requested() => return Ok(Answer::Stopped),
             Err(_) => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::cli::Context;
 use crate::console::plural;
 use crate::edges::postgres::letters::{self, State};
 use crate::error::{Outcome, Usage};
-use crate::stages::agreement::agreed;
+use crate::stages::agreement::{self, Answer};
 
 /// Arguments of `dlq purge`.
 #[derive(Debug, clap::Args)]
@@ -119,9 +119,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     if purged > 0 {
         let letters = plural(purged, "dead letter");
         let (question, would) = (format!("purge {letters}?"), format!("{letters} would be purged"));
-        if !args.yes && !agreed(&question, &would, context)? {
+        let answer = match args.yes {
+            true => Answer::Yes,
+            false => agreement::ask(&question, &would, context)?,
+        };
+        if let Some(outcome) = answer.outcome() {
             context.console.note("nothing was purged");
-            return Ok(Outcome::Done);
+            return Ok(outcome);
         }
         let id_max = chosen.iter().map(|letter| letter.id).max().unwrap_or(0);
         done.purged = desk.ask(letters::purge(&desk.client, &desk.ledger, &filter, id_max))?;

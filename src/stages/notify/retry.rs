@@ -10,7 +10,7 @@ use crate::console::plural;
 use crate::edges::postgres::failure::describe;
 use crate::edges::postgres::mail::overview::Chosen;
 use crate::error::{Outcome, Usage};
-use crate::stages::agreement::agreed;
+use crate::stages::agreement::{self, Answer};
 
 /// Arguments of `notify retry`.
 #[derive(Debug, clap::Args)]
@@ -83,9 +83,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let mails = plural(count, "mail");
     let (question, would) =
         (format!("send {mails} again?"), format!("{mails} would be sent again"));
-    if count > 0 && !args.yes && !agreed(&question, &would, context)? {
+    let answer = match count > 0 && !args.yes {
+        true => agreement::ask(&question, &would, context)?,
+        false => Answer::Yes,
+    };
+    if let Some(outcome) = answer.outcome() {
         context.console.note("nothing was changed");
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     let mails = match count {
         0 => Some(0),
