@@ -54,7 +54,7 @@ pub async fn set_up(client: &Client, target: &Target) -> anyhow::Result<Seating>
         return Ok(Seating { created: false, tickets: 0 });
     }
     let place = Place::of(target)?;
-    place.refuse_other_tables(client).await?;
+    refuse_other_tables(client, &target.schema, &target.table).await?;
     match place.make(client).await {
         Ok(tickets) => {
             client.batch_execute("commit").await.map_err(|error| place.refusal(&error))?;
@@ -65,6 +65,32 @@ pub async fn set_up(client: &Client, target: &Target) -> anyhow::Result<Seating>
             let _ = client.batch_execute("rollback").await;
             Err(refusal)
         }
+    }
+}
+
+/// Fails when the schema has tables of the names that seating of this table needs.
+///
+/// # Errors
+/// That, with the cure, or whatever the server says.
+pub async fn refuse_other_tables(
+    client: &Client,
+    schema: &Identifier,
+    table: &Identifier,
+) -> anyhow::Result<()> {
+    let sql = "select c.relname::text from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = any($2) order by 1 limit 1";
+    let name = schema.as_str();
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&name, Type::TEXT), (&TABLES.as_slice(), Type::TEXT_ARRAY)];
+    let row = client.query_typed_opt(sql, &parameters).await;
+    match row.map_err(|error| anyhow!("the catalog: {}", describe(&error)))? {
+        Some(row) => bail!(
+            "schema {schema} has a table {} already that is not of {table}: rename or drop it, or \
+             keep the tickets in another --schema",
+            row.get::<_, &str>(0)
+        ),
+        None => Ok(()),
     }
 }
 
@@ -180,25 +206,6 @@ impl<'t> Place<'t> {
             "name" => self.name.clone(),
             // One of `TABLES`.
             other => self.table(other),
-        }
-    }
-
-    async fn refuse_other_tables(&self, client: &Client) -> anyhow::Result<()> {
-        let sql = "select c.relname::text from pg_catalog.pg_class c
-            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-            where n.nspname = $1 and c.relname = any($2) order by 1 limit 1";
-        let schema = self.target.schema.as_str();
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&schema, Type::TEXT), (&TABLES.as_slice(), Type::TEXT_ARRAY)];
-        let row = client.query_typed_opt(sql, &parameters).await;
-        match row.map_err(|error| self.refusal(&error))? {
-            Some(row) => bail!(
-                "schema {schema} has a table {} already that is not of {}: rename or drop it, or \
-                 keep the tickets in another --schema",
-                row.get::<_, &str>(0),
-                self.target.table
-            ),
-            None => Ok(()),
         }
     }
 

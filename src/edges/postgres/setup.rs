@@ -94,6 +94,10 @@ async fn set_up_alone(client: &mut Client, wanted: &Wanted) -> anyhow::Result<Re
     let (found, table_created) = match target::find(client, Some(&schema), &wanted.table).await? {
         Some(found) => (found, false),
         None => {
+            // Before the table is made: one without its seats would sell them twice.
+            if wanted.with_seating {
+                seating::refuse_other_tables(client, &schema, &wanted.table).await?;
+            }
             let sql = table_sql(&schema, &wanted.table, wanted.kind, wanted.id_type);
             client
                 .batch_execute(&sql)
