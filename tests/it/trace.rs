@@ -77,6 +77,9 @@ fn an_order_is_found_at_every_stage_by_its_key() {
         assert_eq!(place(&found, "city")["detail"], city);
         assert!(place(&found, "city")["after_ms"].as_i64().unwrap() >= 0, "{found:#}");
         assert_eq!(place(&found, "row")["table"], "public.orders");
+        // The ledger knows where the row came from.
+        let unnamed = database.run(&["trace", id, "-o", "json", "--prefix", &prefix]).success();
+        assert!(stages(&unnamed.json()).contains(&"record"), "{unnamed}");
         let looked = looked(&found, &sandbox.topic);
         assert_eq!((&looked["by_key"], &looked["partition_count"]), (&json!(true), &json!(5)));
         assert_eq!(looked["partitions"], json!([place(&found, "record")["partition"]]));

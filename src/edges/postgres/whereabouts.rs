@@ -142,6 +142,27 @@ pub async fn rows(client: &Client, target: &Target, id: &str) -> anyhow::Result<
     Ok(found.iter().map(stored).collect())
 }
 
+/// The topics that a table is filled from.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub async fn topics(
+    client: &Client,
+    ledger: &Ledger,
+    target: &Target,
+) -> anyhow::Result<Vec<String>> {
+    let sql = format!(
+        "select distinct topic from {} where table_schema = $1 and table_name = $2 order by 1",
+        ledger.table("ledger_position")
+    );
+    let (schema, table) = (target.schema.as_str(), target.table.as_str());
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&schema, Type::TEXT), (&table, Type::TEXT)];
+    let rows = client.query_typed(&sql, &parameters).await;
+    let rows = rows.map_err(|error| letters::refused(&error, ledger))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Whether the id is no value of the column's type.
 fn cannot_be(error: &Error) -> bool {
     let codes = [

@@ -12,6 +12,7 @@ use crate::edges::postgres::connect::connect;
 use crate::edges::postgres::letters::Letter;
 use crate::edges::postgres::whereabouts::{self, Mail, Stored};
 use crate::edges::postgres::{Client, Ledger, Target, runtime};
+use crate::error::Usage;
 
 /// What was found, and where it was looked.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Found {
     pub not_looked: Vec<String>,
     /// The cities that its rows name.
     pub cities: Vec<String>,
+    /// The topics that tables which have it are filled from.
+    pub topics: Vec<String>,
 }
 
 /// Looks for an id in the tables that the ledger knows, or the one named, among
@@ -55,6 +58,9 @@ async fn ask(client: &Client, args: &Args, sought: &Sought) -> anyhow::Result<Fo
         let rows = whereabouts::rows(client, &target, &sought.id).await?;
         found.looked.push(format!("table {}.{}", target.schema, target.table));
         found.cities.extend(rows.iter().filter_map(|row| row.city.clone()));
+        if let Some(ledger) = ledger.as_ref().filter(|_| !rows.is_empty()) {
+            found.topics.extend(whereabouts::topics(client, ledger, &target).await?);
+        }
         found.places.extend(rows.into_iter().map(row));
     }
     let Some(ledger) = ledger else {
@@ -87,7 +93,11 @@ async fn tables(
                 whereabouts::named_table(client, ledger, args.schema.as_ref(), table).await?;
             match target {
                 Some(target) => Ok(vec![target]),
-                None => bail!("there is no table {table}: correct --table, or add --schema"),
+                None => {
+                    let why =
+                        format!("there is no table {table}: correct --table, or add --schema");
+                    Err(Usage(why).into())
+                }
             }
         }
         (None, Some(ledger)) => {

@@ -23,7 +23,7 @@ use crate::cli::Context;
 use crate::config::args::parse_topic_name;
 use crate::config::duration;
 use crate::edges::postgres::Identifier;
-use crate::error::{Outcome, Unnamed};
+use crate::error::{Outcome, Unnamed, Usage};
 
 /// How long the cluster may take to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
@@ -143,10 +143,11 @@ fn look(args: &Args, context: &Context) -> anyhow::Result<Trace> {
         context.console.detail(format!("the database has it in {}", database::count(&found)));
         Ok(found)
     });
-    let cities = database.as_ref().map(|found| found.cities.clone()).unwrap_or_default();
+    let known = database.as_ref().map(|found| (found.cities.clone(), found.topics.clone()));
+    let (cities, sources) = known.unwrap_or_default();
     let kafka = context.kafka().and_then(|settings| {
         let mut search = Search::begin(args, &sought, &settings, context)?;
-        search.chain()?;
+        search.chain(sources)?;
         search.cities(cities)?;
         Ok(search.end())
     });
@@ -157,6 +158,8 @@ fn look(args: &Args, context: &Context) -> anyhow::Result<Trace> {
         // Only one of them may be missing.
         (Err(kafka), Err(database)) if kafka.is::<Unnamed>() => return Err(database),
         (Err(kafka), Err(_)) => return Err(kafka),
+        // A name that was typed is right or wrong, whatever else was found.
+        (_, Err(error)) if error.is::<Usage>() => return Err(error),
         (kafka, database) => (
             kafka.unwrap_or_else(|error| absent("Kafka", &error, context, &mut not_looked)),
             database

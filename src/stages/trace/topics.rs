@@ -70,14 +70,20 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Looks into the topics named, or those of the chain: first where the id's key
-    /// belongs, and everywhere when it is in none of these.
+    /// Looks into the topics named, or those of the chain and `sources`: first where
+    /// the id's key belongs, and everywhere when it is in none of these.
     ///
     /// # Errors
     /// When a topic cannot be read, or a stop is requested.
-    pub fn chain(&mut self) -> anyhow::Result<()> {
+    pub fn chain(&mut self, sources: Vec<String>) -> anyhow::Result<()> {
         let wanted = match self.args.topics.as_slice() {
-            [] => record::default_topics(),
+            [] => {
+                let mut topics = record::default_topics();
+                let others =
+                    sources.into_iter().filter(|one| !record::default_topics().contains(one));
+                topics.extend(others.collect::<BTreeSet<String>>());
+                topics
+            }
             named => named.to_vec(),
         };
         let (there, absent): (Vec<String>, Vec<String>) =
