@@ -129,7 +129,7 @@ fn with_names(command: Command) -> Command {
 fn with_names_of(arg: Arg) -> Arg {
     let value = arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());
     let listed = match value {
-        Some("TOPIC") => Listed::Topics,
+        Some("TOPIC" | "TOPICS") => Listed::Topics,
         Some("GROUP") => Listed::Groups,
         Some("TABLE") => Listed::Tables,
         _ => return arg,
@@ -186,5 +186,8 @@ mod tests {
         };
         assert!(["topic_name", "group", "table"].into_iter().all(completes));
         assert!(!completes("schema"));
+        let notify = command.find_subcommand("notify").unwrap();
+        let from = notify.get_arguments().find(|arg| arg.get_id() == "from").unwrap();
+        assert!(from.get::<ArgValueCompleter>().is_some());
     }
 }

@@ -242,9 +242,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         (false, [], false) => menu::serve(&mut session, &names)?,
         (false, entries, _) => (run_each(&mut session, entries)?, 0),
     };
-    let cleaned = match args.clean && next != Next::Stopped {
-        true => clean(&names, context),
-        false => Vec::new(),
+    let cleaned = match (args.clean, next) {
+        (false, _) => Vec::new(),
+        (true, Next::Stopped) => {
+            context
+                .console
+                .note("interrupted, so nothing was removed: run `orderctl test --clean`");
+            Vec::new()
+        }
+        (true, _) => clean(&names, context),
     };
     conclude(session.results, cleaned, next, unknown, context)
 }
