@@ -5,6 +5,8 @@
 //! | names | `__connect.errors.…` | `kafka_dlt-…` |
 //! | topic, reason | text | text |
 //! | partition, offset | decimal digits | 4 and 8 bytes, big-endian |
+//!
+//! Our own stages write Connect's, and one more for the field at fault.
 
 use std::ops::ControlFlow;
 
@@ -26,6 +28,9 @@ pub struct Origin {
     pub offset: Option<i64>,
     /// The connector or consumer group that gave it up.
     pub group: Option<String>,
+    /// The field at fault, where one of our own stages gave it up; empty for the
+    /// record as a whole.
+    pub field: Option<String>,
     /// The exception's class.
     pub class: Option<String>,
     /// The exception's message.
@@ -45,6 +50,7 @@ pub fn origin(headers: &[(&str, Option<&[u8]>)]) -> Origin {
     };
     let digits = |name: &str| std::str::from_utf8(find(CONNECT, name)?).ok()?.parse::<i64>().ok();
     let spring = |name: &str| find(SPRING, name);
+    let field = text("field", "field");
     Origin {
         topic: text("topic", "original-topic"),
         partition: (digits("partition").and_then(|number| i32::try_from(number).ok()))
@@ -54,7 +60,11 @@ pub fn origin(headers: &[(&str, Option<&[u8]>)]) -> Origin {
         group: text("connector.name", "original-consumer-group"),
         class: text("exception.class.name", "exception-cause-fqcn")
             .or_else(|| text("exception.class.name", "exception-fqcn")),
-        reason: text("exception.message", "exception-message"),
+        reason: text("exception.message", "exception-message").map(|reason| {
+            let begins = field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+            reason.strip_prefix(&begins).map(str::to_owned).unwrap_or(reason)
+        }),
+        field,
     }
 }
 
@@ -69,7 +79,7 @@ pub fn matches(filter: &Filter, time_ms: Option<i64>, origin: &Origin) -> bool {
     let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
     let says = |part: &String| {
         let part = part.to_lowercase();
-        let texts = [&origin.reason, &origin.class];
+        let texts = [&origin.reason, &origin.field, &origin.class];
         texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&part))
     };
     is(&filter.topic, &origin.topic)
@@ -139,6 +149,7 @@ mod tests {
             partition: Some(3),
             offset: Some(42),
             group: Some("sink".into()),
+            field: None,
             class: Some("a.DataException".into()),
             reason: Some("no such field".into()),
         };

@@ -19,6 +19,8 @@ use crate::error::{Outcome, Usage};
 const REASONS_MAX: usize = 20;
 /// How many reasons of a topic are counted apart in memory.
 const REASONS_KEPT_MAX: usize = 10_000;
+/// The shortest word in a reason that is taken for an id.
+const ID_BYTES_MIN: usize = 16;
 /// Characters of a key and of a reason in a table.
 const KEY_CHARS: usize = 24;
 const REASON_CHARS: usize = 80;
@@ -240,11 +242,12 @@ fn of_topic(args: &Args, topic: &str, context: &Context) -> anyhow::Result<Liste
         progress.inc(1);
         let raw = record.raw();
         let reason = (
-            origin.class.clone().unwrap_or_default(),
+            origin.field.clone().or_else(|| origin.class.clone()).unwrap_or_default(),
             origin.reason.clone().unwrap_or_else(|| "(no header says why)".into()),
         );
-        match counts.len() < REASONS_KEPT_MAX || counts.contains_key(&reason) {
-            true => *counts.entry(reason.clone()).or_default() += 1,
+        let kind = (reason.0.clone(), without_ids(&reason.1));
+        match counts.len() < REASONS_KEPT_MAX || counts.contains_key(&kind) {
+            true => *counts.entry(kind).or_default() += 1,
             false => uncounted += 1,
         }
         if letters.len() < args.limit as usize {
@@ -274,4 +277,37 @@ fn of_topic(args: &Args, topic: &str, context: &Context) -> anyhow::Result<Liste
     let others: u64 = reasons.drain(told..).map(|one| one.count).sum();
     let other_reasons = others + uncounted;
     Ok(Listed { total, states: BTreeMap::new(), reasons, other_reasons, letters })
+}
+
+/// A reason with `…` for each id in it, as of a payment, so that letters of one kind
+/// are counted together: a word of 16 and more letters and digits, some of each.
+fn without_ids(reason: &str) -> String {
+    let is_id = |word: &str| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        word.len() >= ID_BYTES_MIN && digits >= 4
+    };
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let words = reason.split_inclusive(ends);
+    words.fold(String::with_capacity(reason.len()), |text, part| {
+        let word = part.trim_end_matches(ends);
+        text + if is_id(word) { "…" } else { word } + &part[word.len()..]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_differ_by_an_id_only_are_one() {
+        let payment = |id: &str| without_ids(&format!("no answer for payment {id}; redrive it"));
+        let first = payment("pay_b84147314f683f78a5a3c2d9e8ee7da9");
+        assert_eq!(first, "no answer for payment …; redrive it");
+        assert_eq!(first, payment("01941f29-7c00-7000-863b-891f4c0abd4f"));
+        for plain in
+            ["expected a whole number of at least 1", "é", "", "extraordinarily-long words"]
+        {
+            assert_eq!(without_ids(plain), plain);
+        }
+    }
 }

@@ -166,6 +166,7 @@ fn of_topic(args: &Args, topic: &str, context: &Context) -> anyhow::Result<Shown
         let facts = vec![
             ("id", format!("{}:{}", raw.partition, raw.offset).into()),
             ("time", raw.time_ms.and_then(rfc3339).into()),
+            ("field", origin.field.into()),
             ("reason", origin.reason.into()),
             ("exception", origin.class.into()),
             ("topic", origin.topic.into()),

@@ -51,6 +51,8 @@ fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {
         ("class.name", format!("orderctl.{stage}")),
         ("exception.class.name", "orderctl.Reject".to_owned()),
         ("exception.message", message),
+        // Ours: Connect has no name for it.
+        ("field", reject.field.to_string()),
     ]
     .into_iter()
     .map(|(name, value)| (format!("__connect.errors.{name}"), value.into_bytes()))

@@ -2,7 +2,7 @@
 //! The ledger knows each by its place from the first redrive on, so that they
 //! too are moved once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use anyhow::bail;
@@ -17,6 +17,7 @@ use crate::edges::kafka::excerpt::Record;
 use crate::edges::kafka::republish::Outgoing;
 use crate::edges::postgres::letters::State;
 use crate::edges::postgres::redrive::{self, Place, Source};
+use crate::error::Usage;
 
 /// A letter as it was read.
 struct Read {
@@ -44,7 +45,10 @@ pub fn redrive(
     let kafka = context.kafka()?;
     let desk = Desk::open(context, &args.which)?;
     let now = look_at(&kafka, topic, context)?;
-    find_all(args, topic, &now, named, context)?;
+    match named {
+        Some(named) => find_all(args, topic, &now, named, context)?,
+        None => refuse_copies(args, topic, &now, context)?,
+    }
     let mut mover = Mover {
         args,
         topic,
@@ -76,10 +80,9 @@ fn find_all(
     args: &Args,
     topic: &str,
     now: &TopicNow,
-    named: Option<&[(i32, i64)]>,
+    named: &[(i32, i64)],
     context: &Context,
 ) -> anyhow::Result<()> {
-    let Some(named) = named else { return Ok(()) };
     let mut missing = named.to_vec();
     let (filter, stop) = (args.which.filter(), &context.stop);
     foreign::read(&now.excerpt, &now.spans, &filter, Some(named), stop, |record, _| {
@@ -96,6 +99,47 @@ fn find_all(
              it has",
             missing.join(", ")
         ),
+    }
+}
+
+/// Fails when a record would go back once for each of several groups that gave it up,
+/// as two stages that read one topic may.
+fn refuse_copies(
+    args: &Args,
+    topic: &str,
+    now: &TopicNow,
+    context: &Context,
+) -> anyhow::Result<()> {
+    if args.which.group.is_some() {
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    let mut number = |name: String| {
+        names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            names.push(name);
+            names.len() - 1
+        })
+    };
+    let mut groups: HashMap<(usize, i32, i64), usize> = HashMap::new();
+    let mut both = None;
+    let (filter, stop) = (args.which.filter(), &context.stop);
+    foreign::read(&now.excerpt, &now.spans, &filter, None, stop, |_, origin| {
+        let Origin { topic, partition, offset, group, .. } = origin;
+        let place = topic.map(&mut number).zip(partition).zip(offset);
+        if let Some((((topic, partition), offset), group)) = place.zip(group.map(&mut number)) {
+            let first = *groups.entry((topic, partition, offset)).or_insert(group);
+            both = (first != group).then_some([first, group]);
+        }
+        Ok(if both.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    match both {
+        None => Ok(()),
+        Some(both) => Err(Usage(format!(
+            "{} gave up the same records in topic {topic}, which would go back once for each: choose \
+             one with --group",
+            both.map(|group| names[group].as_str()).join(" and ")
+        ))
+        .into()),
     }
 }
 
