@@ -16,6 +16,10 @@ use crate::engine::metrics::RejectReason;
 
 /// How many records are read between two looks at the commit.
 const RECORDS_AT_ONCE: usize = 32;
+/// How many records, and bytes made of them, are kept at the most: more than are read
+/// during a commit that takes its usual time, and few enough to keep memory low.
+const RECORDS_MAX: u64 = 20_000;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Reads one record after the other and makes of it what is to be published.
 pub(super) struct Reader<'r, 'p> {
@@ -140,6 +144,7 @@ impl Loop<'_> {
         let may_read = !suspicion.is_careful() && ahead.is_empty();
         let mut reader = Reader { consumer, step, reject, inherit: *inherit, suspicion };
         let Options { records_max, bytes_max, .. } = *options;
+        let (records_max, bytes_max) = (records_max.min(RECORDS_MAX), bytes_max.min(BYTES_MAX));
         producer.commit(consumer, place, positions, &mut || {
             may_read && !stop.requested() && early.read_some(&mut reader, records_max, bytes_max)
         })

@@ -68,7 +68,15 @@ pub fn charge(token: Option<&str>, total: &Total, by_amount: bool) -> Answer {
 /// other order (128 bits of SHA-256).
 pub fn reference(order_id: &str) -> String {
     let digest = Sha256::digest(format!("orderctl payment {order_id}"));
-    digest[..16].iter().fold("pay_".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    let mut text = String::with_capacity(4 + 2 * 16);
+    text.push_str("pay_");
+    // By hand: it is written for every order, and format! would cost a tenth of its time.
+    for byte in &digest[..16] {
+        for half in [byte >> 4, byte & 0xf] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(half)]));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

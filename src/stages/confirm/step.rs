@@ -78,12 +78,8 @@ impl Confirm<'_> {
         let reference = bank::reference(order.id());
         let answer = bank::charge(card.token.as_deref(), &charge.total, self.by_amount);
         let unanswered = |what: &str| {
-            Reject::new(
-                "payment",
-                format!(
-                    "{what} payment {reference}; redrive it: the reference stays, so that it is charged once"
-                ),
-            )
+            let cure = "redrive it: the reference stays, so that it is charged once";
+            Reject::new("payment", format!("{what} payment {reference}; {cure}"))
         };
         let (topics, declined) = match answer {
             Answer::Approved => (self.to, None),
