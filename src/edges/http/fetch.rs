@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The longest answer, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest that is waited because the service says so.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How often an answer may send us elsewhere.
 const REDIRECTS_MAX: usize = 5;
 
@@ -73,7 +73,7 @@ pub enum Trouble {
     Wait {
         /// What is wrong.
         why: String,
-        /// How long the service wants to be left alone, if it says so: an hour at
+        /// How long the service wants to be left alone, if it says so: a day at
         /// most.
         at_least: Option<Duration>,
     },
@@ -180,7 +180,7 @@ impl Fetcher {
     }
 
     fn failed(&self, error: reqwest::Error) -> Trouble {
-        let is_timeout = error.is_timeout();
+        let (is_timeout, is_broken_off) = (error.is_timeout(), error.is_body());
         let is_certain = error.is_redirect() || error.is_builder();
         let causes = causes(&error.without_url());
         let address = &self.address;
@@ -194,6 +194,7 @@ impl Fetcher {
         }
         Trouble::passing(match is_timeout {
             true => format!("{address} does not answer in time"),
+            false if is_broken_off => format!("{address} broke off its answer: {causes}"),
             false => format!("{address} cannot be reached: {causes}"),
         })
     }
@@ -214,7 +215,7 @@ fn causes(error: &reqwest::Error) -> String {
     texts.split_off(skipped).join(": ")
 }
 
-/// `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3); an hour at
+/// `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3); a day at
 /// most.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -191,6 +191,9 @@ impl Consumer {
     fn explained(&self, happening: Happening) -> Happening {
         match (happening, self.inner.context().log.failure()) {
             (Happening::Away(_), Some(failure)) => Happening::Away(failure.text),
+            (Happening::Failed(error), _) => {
+                Happening::Failed(error.context(format!("reading topic {}", self.topic)))
+            }
             (happening, _) => happening,
         }
     }
@@ -355,8 +358,8 @@ pub(super) fn happening(error: KafkaError) -> Happening {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => Happening::PositionLost,
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             Happening::Failed(anyhow::anyhow!(
-                "the topic is not there any more ({code}): was it deleted? create it again, \
-                 or name another with --topic-name"
+                "it is not there any more ({code}): was it deleted? create it again, or name \
+                 another"
             ))
         }
         Code::TopicAuthorizationFailed
