@@ -42,7 +42,8 @@ fn accepted_after_program(text: &str) -> usize {
     let line = |command: &str| {
         let command = command.lines().next().unwrap_or_default();
         let command = command.split(" 2>").next().unwrap_or_default();
-        command.split_whitespace().map(str::to_owned).collect::<Vec<String>>()
+        let unquoted = |word: &str| word.trim_matches('\'').to_owned();
+        command.split_whitespace().map(unquoted).collect::<Vec<String>>()
     };
     commands.map(|command| assert_accepted(&line(command))).count()
 }
