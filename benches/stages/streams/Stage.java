@@ -124,7 +124,7 @@ public final class Stage {
             }
             try {
                 var digest = MessageDigest.getInstance("SHA-256").digest(folded.getBytes(StandardCharsets.UTF_8));
-                return (slug.isEmpty() ? "city" : slug) + "--" + HexFormat.of().formatHex(digest, 0, 5);
+                return (slug.isEmpty() ? "city" : slug) + "--" + HexFormat.of().formatHex(digest, 0, 12);
             } catch (java.security.NoSuchAlgorithmException error) {
                 throw new IllegalStateException(error);
             }
