@@ -6,6 +6,7 @@ pub mod client;
 pub mod consumer;
 mod deliveries;
 pub mod diagnosis;
+mod enqueue;
 pub mod excerpt;
 pub mod explain;
 pub mod groups;

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::client::describe;
 use super::consumer::Consumer;
 use super::deliveries::Deliveries;
+use super::enqueue::Topics;
 use super::membership::Place;
 use super::transaction_settings::{TIMEOUT_MIN, config};
 use crate::config::KafkaSettings;
@@ -76,6 +76,7 @@ type Work<'w> = &'w mut dyn FnMut() -> bool;
 /// then, and never come back, whatever the call's time limit. So these calls are
 /// made on a thread of their own, which is left behind with the producer then.
 pub struct Transactions {
+    topics: Topics<Deliveries>,
     inner: Arc<Producer>,
     tasks: Sender<Task>,
     answers: Receiver<Result<(), KafkaError>>,
@@ -133,7 +134,8 @@ impl Transactions {
             }
         })?;
         let (stop, is_lost) = (stop.clone(), Cell::new(false));
-        Ok(Transactions { inner, tasks, answers, stop, timeout, is_lost })
+        let topics = Topics::new(Arc::clone(&inner));
+        Ok(Transactions { topics, inner, tasks, answers, stop, timeout, is_lost })
     }
 
     /// How long a transaction may be open before the cluster gives it up.
@@ -175,24 +177,13 @@ impl Transactions {
     /// When a record can never be sent, or there was no room for too long.
     pub fn send(&self, outgoing: &Outgoing) -> Result<(), Trouble> {
         for record in outgoing.records() {
-            let mut queued = BaseRecord::<[u8], [u8]>::to(record.topic);
-            queued.key = record.key;
-            queued.payload = (!record.is_tombstone).then_some(record.payload);
-            let mut headers = outgoing.headers(&record).peekable();
-            if headers.peek().is_some() {
-                let none = OwnedHeaders::new();
-                queued = queued.headers(
-                    headers.fold(none, |all, (key, value)| all.insert(Header { key, value })),
-                );
-            }
             let mut deadline = self.deadline();
-            while let Err((error, again)) = self.inner.send(queued) {
+            while let Err(error) = self.topics.enqueue(outgoing, &record) {
                 let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
                 if !is_full || deadline.has_passed() {
                     return Err(self.trouble(&error));
                 }
                 self.inner.poll(Duration::from_millis(5));
-                queued = again;
             }
         }
         Ok(())

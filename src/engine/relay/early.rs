@@ -161,7 +161,7 @@ mod tests {
             let taken =
                 Taken { partition: 0, offset, time_ms: None, payload_bytes: 0, rejected: None };
             let mut made = Outgoing::default();
-            made.push("t", None, offset.to_string().as_bytes(), Vec::new());
+            made.push("t", None, Some(offset.to_string().as_bytes()), &[]);
             early.bytes += made.size();
             early.records.push_back((taken, made));
         }
@@ -175,7 +175,7 @@ mod tests {
         for offset in [5, 6] {
             let taken = early.next(&mut outgoing).unwrap().unwrap();
             assert_eq!(taken.offset, offset);
-            let payload = outgoing.records().next().unwrap().payload.to_vec();
+            let payload = outgoing.records().next().unwrap().payload.unwrap().to_vec();
             assert_eq!(payload, offset.to_string().as_bytes());
         }
         assert!(!early.is_empty());

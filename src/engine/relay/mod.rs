@@ -16,6 +16,7 @@ mod outgoing;
 mod recovery;
 mod suspicion;
 mod totals;
+mod turn;
 mod vitals;
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,16 +39,13 @@ use crate::stop::Stop;
 
 use ahead::Ahead;
 pub use ahead::Preparer;
-use early::{Early, Reader};
+use early::Early;
 pub use options::Options;
-pub use outgoing::{Headers, Inherited, Outgoing, Output};
+pub use outgoing::{Inherited, Outgoing, Output};
 use recovery::Fences;
 use suspicion::Suspicion;
 pub use totals::Totals;
 use vitals::Vitals;
-
-/// How many records go by between two looks at what was acknowledged.
-const RECORDS_A_POLL: u64 = 256;
 
 /// Something to tell the user while the loop runs.
 #[derive(Debug, Clone, Copy)]
@@ -226,16 +224,18 @@ impl Loop<'_> {
                 return Ok(Ending::Done);
             }
             self.show_vitals();
-            self.poll_once()?;
+            self.take_some()?;
         }
     }
 
     fn is_due(&self) -> bool {
+        self.is_full() || self.open.is_some_and(|since| since.elapsed() >= self.options.age_max)
+    }
+
+    /// Whether the open transaction takes no more records.
+    fn is_full(&self) -> bool {
         let Batch { totals, bytes, .. } = &self.batch;
-        self.suspicion.is_careful()
-            || self
-                .open
-                .is_some_and(|since| self.options.are_reached(since.elapsed(), totals.read, *bytes))
+        self.suspicion.is_careful() || self.options.are_reached(totals.read, *bytes)
     }
 
     /// Whether no more need be read.
@@ -254,67 +254,6 @@ impl Loop<'_> {
         let idle = Duration::from_millis(50);
         self.open
             .map_or(idle, |since| self.options.age_max.saturating_sub(since.elapsed()).min(idle))
-    }
-
-    fn poll_once(&mut self) -> anyhow::Result<()> {
-        let timeout = self.poll_timeout();
-        let read = match self.early.next(&mut self.outgoing) {
-            Some(read) => read,
-            None => {
-                let Parts { consumer, step, reject, inherit, .. } = &mut self.parts;
-                let (inherit, suspicion) = (*inherit, &self.suspicion);
-                let mut reader = Reader { consumer, step, reject, inherit, suspicion };
-                reader.read(timeout, &mut self.outgoing)
-            }
-        };
-        let taken = match read {
-            Ok(taken) => taken,
-            Err(happening) => return self.handle(happening),
-        };
-        self.last_record = Instant::now();
-        // Else of a partition that is no longer ours, or done with already.
-        let partition = self.partitions.get(&taken.partition);
-        let is_next = partition.is_some_and(|one| taken.offset >= one.next_offset);
-        if !is_next || self.looks_ahead() { Ok(()) } else { self.take(taken) }
-    }
-
-    /// Publishes what was made of a record.
-    fn take(&mut self, taken: Taken) -> anyhow::Result<()> {
-        if let Err(trouble) = self.publish() {
-            if let Trouble::Refused(why) = &trouble {
-                self.suspicion.condemn(taken.partition, taken.offset, why)?;
-            }
-            return self.recover(trouble);
-        }
-        let Batch { totals, bytes, relayed } = &mut self.batch;
-        totals.read += 1;
-        match taken.rejected {
-            Some(reason) => {
-                totals.rejected += 1;
-                relayed.rejects.push(reason);
-            }
-            None => totals.published += self.outgoing.records().count() as u64,
-        }
-        totals.count(self.outgoing.counted());
-        relayed.bytes += taken.payload_bytes as u64;
-        relayed.times.note(taken.time_ms);
-        *bytes += self.outgoing.size();
-        if totals.read.is_multiple_of(RECORDS_A_POLL) {
-            self.producer.poll();
-        }
-        self.suspicion.last = Some((taken.partition, taken.offset));
-        if let Some(partition) = self.partitions.get_mut(&taken.partition) {
-            partition.next_offset = taken.offset + 1;
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self) -> Result<(), Trouble> {
-        if self.open.is_none() {
-            self.producer.begin()?;
-            self.open = Some(Instant::now());
-        }
-        self.producer.send(&self.outgoing)
     }
 
     fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {

@@ -18,10 +18,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether a transaction that is open for so long, with so much in it, is to
-    /// be committed.
-    pub(super) fn are_reached(&self, age: Duration, records: u64, bytes: usize) -> bool {
-        age >= self.age_max || records >= self.records_max || bytes >= self.bytes_max
+    /// Whether a transaction with so much in it is to be committed, however young.
+    pub(super) fn are_reached(&self, records: u64, bytes: usize) -> bool {
+        records >= self.records_max || bytes >= self.bytes_max
     }
 }
 
@@ -30,19 +29,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_is_due_when_it_is_old_or_has_records_or_bytes_enough() {
-        let age_max = Duration::from_millis(100);
+    fn a_transaction_is_due_when_it_has_records_or_bytes_enough() {
         let options = Options {
             records_max: 10,
             bytes_max: 1000,
-            age_max,
+            age_max: Duration::from_millis(100),
             until_end: false,
             idle_exit: None,
         };
-        let young = Duration::from_millis(99);
-        assert!(!options.are_reached(young, 9, 999));
-        assert!(options.are_reached(age_max, 0, 0));
-        assert!(options.are_reached(young, 10, 0));
-        assert!(options.are_reached(young, 0, 1000));
+        assert!(!options.are_reached(9, 999));
+        assert!(options.are_reached(10, 0));
+        assert!(options.are_reached(0, 1000));
     }
 }

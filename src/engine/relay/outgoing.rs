@@ -5,14 +5,15 @@ use std::ops::Range;
 /// Records to be published, in memory that is used again and again.
 #[derive(Debug, Default)]
 pub struct Outgoing {
+    /// Names of topics and headers.
+    names: String,
+    /// Keys, payloads and values of headers.
     bytes: Vec<u8>,
     records: Vec<Kept>,
+    headers: Vec<KeptHeader>,
     inherited: Inherited,
     counted: Vec<&'static str>,
 }
-
-/// The headers of a record, in order.
-pub type Headers = Vec<(String, Vec<u8>)>;
 
 /// The headers of the record read, which travel on; a value may be null.
 pub type Inherited = Vec<(String, Option<Vec<u8>>)>;
@@ -21,31 +22,36 @@ pub type Inherited = Vec<(String, Option<Vec<u8>>)>;
 struct Kept {
     topic: Range<usize>,
     key: Option<Range<usize>>,
-    payload: Range<usize>,
-    is_tombstone: bool,
-    headers: Headers,
+    payload: Option<Range<usize>>,
+    headers: Range<usize>,
+}
+
+#[derive(Debug)]
+struct KeptHeader {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// One record to be published.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Output<'a> {
     /// Where to.
     pub topic: &'a str,
     /// Its key, which decides the partition.
     pub key: Option<&'a [u8]>,
-    /// Its payload; empty for a tombstone.
-    pub payload: &'a [u8],
-    /// Whether its payload is null.
-    pub is_tombstone: bool,
-    /// Its headers.
-    pub headers: &'a Headers,
+    /// Its payload; none for a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Where its own headers are.
+    headers: Range<usize>,
 }
 
 impl Outgoing {
     /// Forgets everything.
     pub fn clear(&mut self) {
+        self.names.clear();
         self.bytes.clear();
         self.records.clear();
+        self.headers.clear();
         self.inherited.clear();
         self.counted.clear();
     }
@@ -67,60 +73,81 @@ impl Outgoing {
         self.inherited = headers;
     }
 
+    /// Adds a record with its own headers; one without a payload is a tombstone.
+    pub fn push(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) {
+        let first = self.headers.len();
+        for (name, value) in headers {
+            let (name, value) = (self.keep_name(name), self.keep(value));
+            self.headers.push(KeptHeader { name, value });
+        }
+        let kept = Kept {
+            topic: self.keep_name(topic),
+            key: key.map(|key| self.keep(key)),
+            payload: payload.map(|payload| self.keep(payload)),
+            headers: first..self.headers.len(),
+        };
+        self.records.push(kept);
+    }
+
+    fn keep_name(&mut self, name: &str) -> Range<usize> {
+        let start = self.names.len();
+        self.names.push_str(name);
+        start..self.names.len()
+    }
+
+    fn keep(&mut self, part: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        start..self.bytes.len()
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The records in the order they were added.
+    pub fn records(&self) -> impl Iterator<Item = Output<'_>> {
+        self.records.iter().map(|kept| Output {
+            topic: &self.names[kept.topic.clone()],
+            key: kept.key.clone().map(|key| &self.bytes[key]),
+            payload: kept.payload.clone().map(|payload| &self.bytes[payload]),
+            headers: kept.headers.clone(),
+        })
+    }
+
     /// All headers of a record: its own, then those it inherits. None are null but
     /// inherited ones.
     pub fn headers<'o>(
         &'o self,
         output: &Output<'o>,
     ) -> impl Iterator<Item = (&'o str, Option<&'o [u8]>)> {
-        let own = output.headers;
+        let own = || {
+            let kept = self.headers[output.headers.clone()].iter();
+            kept.map(|one| (&self.names[one.name.clone()], &self.bytes[one.value.clone()]))
+        };
         let is_other =
-            move |(name, _): &&(String, Option<Vec<u8>>)| own.iter().all(|(own, _)| own != name);
-        let own = own.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
+            move |(name, _): &&(String, Option<Vec<u8>>)| own().all(|(own, _)| own != name);
         let inherited = self.inherited.iter().filter(is_other);
-        own.chain(inherited.map(|(name, value)| (name.as_str(), value.as_deref())))
+        own()
+            .map(|(name, value)| (name, Some(value)))
+            .chain(inherited.map(|(name, value)| (name.as_str(), value.as_deref())))
     }
 
-    /// Adds a tombstone: a record whose payload is null.
-    pub fn push_tombstone(&mut self, topic: &str, key: Option<&[u8]>, headers: Headers) {
-        self.push(topic, key, &[], headers);
-        if let Some(record) = self.records.last_mut() {
-            record.is_tombstone = true;
-        }
-    }
-
-    /// Adds a record.
-    pub fn push(&mut self, topic: &str, key: Option<&[u8]>, payload: &[u8], headers: Headers) {
-        let mut keep = |part: &[u8]| {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(part);
-            start..self.bytes.len()
-        };
-        let kept = Kept {
-            topic: keep(topic.as_bytes()),
-            key: key.map(&mut keep),
-            payload: keep(payload),
-            is_tombstone: false,
-            headers,
-        };
-        self.records.push(kept);
-    }
-
-    /// The records in the order they were added.
-    pub fn records(&self) -> impl Iterator<Item = Output<'_>> {
-        self.records.iter().map(|kept| Output {
-            // It was put in as text.
-            topic: std::str::from_utf8(&self.bytes[kept.topic.clone()]).unwrap_or_default(),
-            key: kept.key.clone().map(|key| &self.bytes[key]),
-            payload: &self.bytes[kept.payload.clone()],
-            is_tombstone: kept.is_tombstone,
-            headers: &kept.headers,
-        })
-    }
-
-    /// Bytes of all records.
+    /// Bytes of all records, with the headers they do not inherit.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.names.len() + self.bytes.len()
     }
 }
 
@@ -128,16 +155,43 @@ impl Outgoing {
 mod tests {
     use super::*;
 
+    fn headers(outgoing: &Outgoing, output: &Output<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+        let owned = |(name, value): (&str, Option<&[u8]>)| (name.into(), value.map(<[u8]>::to_vec));
+        outgoing.headers(output).map(owned).collect()
+    }
+
     #[test]
     fn what_was_put_in_comes_out_in_order() {
         let mut outgoing = Outgoing::default();
-        outgoing.push("a", Some(b"k"), b"one", Headers::new());
-        outgoing.push("b", None, b"", vec![("h".into(), b"v".to_vec())]);
+        outgoing.push("a", Some(b"k"), Some(b"one"), &[]);
+        outgoing.push("b", None, Some(b""), &[("h", b"v"), ("i", b"")]);
+        outgoing.push("c", Some(b""), None, &[("h", b"w")]);
         let out: Vec<_> = outgoing.records().collect();
-        assert_eq!((out[0].topic, out[0].key, out[0].payload), ("a", Some(&b"k"[..]), &b"one"[..]));
-        assert_eq!((out[1].topic, out[1].key, out[1].payload), ("b", None, &b""[..]));
-        assert_eq!(out[1].headers[0].1, b"v");
+        assert_eq!(outgoing.len(), 3);
+        assert_eq!((out[0].topic, out[0].key), ("a", Some(&b"k"[..])));
+        assert_eq!(out[0].payload, Some(&b"one"[..]));
+        assert_eq!((out[1].topic, out[1].key, out[1].payload), ("b", None, Some(&b""[..])));
+        assert_eq!((out[2].topic, out[2].key, out[2].payload), ("c", Some(&b""[..]), None));
+        assert_eq!(headers(&outgoing, &out[0]), []);
+        let own = [("h".into(), Some(b"v".to_vec())), ("i".into(), Some(Vec::new()))];
+        assert_eq!(headers(&outgoing, &out[1]), own);
+        assert_eq!(headers(&outgoing, &out[2]), [("h".into(), Some(b"w".to_vec()))]);
         outgoing.clear();
-        assert_eq!(outgoing.records().count(), 0);
+        assert!(outgoing.is_empty() && outgoing.records().next().is_none());
+        assert_eq!(outgoing.size(), 0);
+    }
+
+    #[test]
+    fn a_record_inherits_the_headers_that_it_has_not_itself() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push("a", None, None, &[("city", b"Ulm")]);
+        outgoing.push("b", None, None, &[]);
+        let city = ("city".to_owned(), Some(b"Bonn".to_vec()));
+        let null = ("null".to_owned(), None);
+        outgoing.inherit(vec![city.clone(), null.clone()]);
+        let out: Vec<_> = outgoing.records().collect();
+        let own = ("city".to_owned(), Some(b"Ulm".to_vec()));
+        assert_eq!(headers(&outgoing, &out[0]), [own, null.clone()]);
+        assert_eq!(headers(&outgoing, &out[1]), [city, null]);
     }
 }

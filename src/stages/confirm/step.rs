@@ -11,7 +11,7 @@ use super::bank::{self, Answer};
 use super::catalogue::Catalogue;
 use super::money::{Currency, Price, Total, check_quantity};
 use crate::engine::record::Raw;
-use crate::engine::relay::{Headers, Outgoing};
+use crate::engine::relay::Outgoing;
 use crate::events::members::members;
 use crate::events::order::Order;
 use crate::events::{Event, Kind, Reject, card};
@@ -90,7 +90,7 @@ impl Confirm<'_> {
         let written = self.write(&known, &charge, &reference, &card, declined);
         for topic in topics {
             let key = order.id().as_bytes();
-            outgoing.push(topic, Some(key), written.as_bytes(), Headers::new());
+            outgoing.push(topic, Some(key), Some(written.as_bytes()), &[]);
         }
         outgoing.count(if declined.is_some() { "declined" } else { "confirmed" });
         Ok(())

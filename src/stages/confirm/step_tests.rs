@@ -45,7 +45,7 @@ fn confirm_with(catalogue: &Catalogue, payload: &str) -> Result<Vec<Out>, Reject
     let out = |record: crate::engine::relay::Output<'_>| Out {
         topic: record.topic.to_owned(),
         key: text(record.key.unwrap()),
-        order: serde_json::from_slice(record.payload).unwrap(),
+        order: serde_json::from_slice(record.payload.unwrap()).unwrap(),
     };
     Ok(outgoing.records().map(out).collect())
 }
@@ -93,7 +93,7 @@ fn unknown_members_keep_every_digit_and_what_is_ours_is_written_anew() {
     let raw = Raw { partition: 0, offset: 0, time_ms: None, key: None, payload };
     let mut outgoing = Outgoing::default();
     confirm.step(&raw, &mut outgoing).unwrap();
-    let written = outgoing.records().next().unwrap().payload.to_vec();
+    let written = outgoing.records().next().unwrap().payload.unwrap().to_vec();
     let written = String::from_utf8(written).unwrap();
     assert!(
         written.starts_with(r#"{"od\"d\n":0,"loyalty":1.50e3,"big":12345678901234567890,"#),

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::tags::Tags;
 use crate::engine::record::Raw;
-use crate::engine::relay::{Headers, Outgoing};
+use crate::engine::relay::Outgoing;
 use crate::events::members::members;
 use crate::events::{Kind, Reject};
 
@@ -54,7 +54,7 @@ fn publish<'f, const N: usize>(
     let known = std::str::from_utf8(payload).ok().and_then(members);
     let known = known.ok_or_else(|| Reject::new("", "not a JSON object"))?;
     let made = with_fields(&known, &fields(user.id()));
-    outgoing.push(to, Some(user.id().as_bytes()), &made, Headers::new());
+    outgoing.push(to, Some(user.id().as_bytes()), Some(&made), &[]);
     Ok(())
 }
 
@@ -97,12 +97,12 @@ mod tests {
     fn enrich(payload: &[u8]) -> Result<Vec<u8>, Reject> {
         let mut first = Outgoing::default();
         timestamp(&raw(payload), NOW, "via", &mut first)?;
-        let first = first.records().next().unwrap().payload.to_vec();
+        let first = first.records().next().unwrap().payload.unwrap().to_vec();
         let mut second = Outgoing::default();
         tags(&raw(&first), &Tags::read(None).unwrap(), 1, "to", &mut second)?;
         let out = second.records().next().unwrap();
         assert_eq!((out.topic, out.key), ("to", Some(&b"u1"[..])));
-        Ok(out.payload.to_vec())
+        Ok(out.payload.unwrap().to_vec())
     }
 
     #[test]

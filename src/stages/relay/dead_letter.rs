@@ -2,7 +2,7 @@
 //! headers as Kafka Connect writes them, so that tools made for those read ours.
 
 use crate::engine::record::Raw;
-use crate::engine::relay::{Headers, Outgoing};
+use crate::engine::relay::Outgoing;
 use crate::events::{Reject, card};
 
 /// The dead-letter topic of a topic, unless named.
@@ -21,10 +21,9 @@ pub fn push(
     reject: &Reject,
 ) {
     let headers = headers(stage, from, raw, reject);
-    match raw.payload {
-        Some(payload) => outgoing.push(to, raw.key, payload, headers),
-        None => outgoing.push_tombstone(to, raw.key, headers),
-    }
+    let headers: Vec<(&str, &[u8])> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    outgoing.push(to, raw.key, raw.payload, &headers);
 }
 
 /// Has `push` called with a record and its reject without card data.
@@ -36,7 +35,7 @@ pub fn cleaned(raw: &Raw<'_>, reject: &Reject, mut push: impl FnMut(&Raw<'_>, &R
     push(&raw, &Reject::new(reject.field.clone(), reason));
 }
 
-fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {
+fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> [(String, String); 10] {
     let message = match reject.field.as_ref() {
         "" => reject.reason.to_string(),
         field => format!("{field}: {}", reject.reason),
@@ -54,9 +53,7 @@ fn headers(stage: &str, from: &str, raw: &Raw<'_>, reject: &Reject) -> Headers {
         // Ours: Connect has no name for it.
         ("field", reject.field.to_string()),
     ]
-    .into_iter()
-    .map(|(name, value)| (format!("__connect.errors.{name}"), value.into_bytes()))
-    .collect()
+    .map(|(name, value)| (format!("__connect.errors.{name}"), value))
 }
 
 #[cfg(test)]
@@ -70,10 +67,11 @@ mod tests {
         let mut outgoing = Outgoing::default();
         push(&mut outgoing, "d", "confirm", "o", &raw, &Reject::new("quantity", "is missing"));
         let out: Vec<_> = outgoing.records().collect();
-        assert_eq!((out[0].topic, out[0].key, out[0].payload), ("d", Some(&b"k"[..]), &b"{"[..]));
+        assert_eq!((out[0].topic, out[0].key), ("d", Some(&b"k"[..])));
+        assert_eq!(out[0].payload, Some(&b"{"[..]));
         let header = |name: &str| {
-            let found = out[0].headers.iter().find(|(key, _)| key == name).unwrap();
-            String::from_utf8(found.1.clone()).unwrap()
+            let (_, value) = outgoing.headers(&out[0]).find(|(key, _)| *key == name).unwrap();
+            std::str::from_utf8(value.unwrap()).unwrap()
         };
         assert_eq!(header("__connect.errors.topic"), "o");
         assert_eq!(header("__connect.errors.partition"), "3");

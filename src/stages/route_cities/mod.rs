@@ -19,7 +19,7 @@ use crate::events::{Event, Kind, Reject, card};
 /// What orders are counted by that go to the shared topic.
 const OVERFLOWED: &str = "overflowed";
 /// How many cities' topics are known by heart.
-const NAMES_MAX: usize = 10_000;
+const KNOWN_MAX: usize = 10_000;
 /// The header that the city's name travels in, as the order has it.
 pub const CITY_HEADER: &str = "city";
 
@@ -105,12 +105,13 @@ struct Routes<'a> {
     prefix: &'a str,
     topics_max: usize,
     overflow: String,
-    /// Topics' names of cities that were seen.
-    names: HashMap<String, String>,
+    /// The own topics of cities that were seen since it was last asked which are
+    /// there; none for those that share one.
+    known: HashMap<String, Option<String>>,
     /// Topics of cities that are there, or are wanted.
     own: HashSet<String>,
     /// Whether the cluster was asked which are there.
-    is_known: bool,
+    is_asked: bool,
     is_overflowing: bool,
     /// Whether that was said.
     is_said: bool,
@@ -122,9 +123,9 @@ impl<'a> Routes<'a> {
             prefix,
             topics_max: topics_max as usize,
             overflow: city::overflow_topic(prefix),
-            names: HashMap::new(),
+            known: HashMap::new(),
             own: HashSet::new(),
-            is_known: false,
+            is_asked: false,
             is_overflowing: false,
             is_said: false,
         }
@@ -136,35 +137,38 @@ impl<'a> Routes<'a> {
             return Err(Reject::new("", "not an order"));
         };
         let city = order.city();
-        let headers = vec![(CITY_HEADER.to_owned(), city.as_bytes().to_vec())];
+        let headers = [(CITY_HEADER, city.as_bytes())];
         let (key, payload) = (order.id().as_bytes(), card::clean(payload));
-        match self.own_topic(city) {
-            Some(topic) => outgoing.push(topic, Some(key), &payload, headers),
-            None => {
-                outgoing.count(OVERFLOWED);
-                outgoing.push(&self.overflow, Some(key), &payload, headers);
-            }
+        if let Some(topic) = self.own_topic(city) {
+            outgoing.push(topic, Some(key), Some(&payload), &headers);
+        } else {
+            outgoing.count(OVERFLOWED);
+            outgoing.push(&self.overflow, Some(key), Some(&payload), &headers);
         }
         Ok(())
     }
 
     /// The topic of this city alone, if it has one or may have one.
     fn own_topic(&mut self, city: &str) -> Option<&str> {
-        if !self.names.contains_key(city) {
-            if self.names.len() >= NAMES_MAX {
-                self.names.clear();
-            }
-            self.names.insert(city.to_owned(), city::topic(self.prefix, city));
+        if !self.known.contains_key(city) {
+            self.learn(city);
         }
-        let topic = &self.names[city];
-        if !self.own.contains(topic) {
-            if self.is_known && self.own.len() >= self.topics_max {
-                self.is_overflowing = true;
-                return None;
-            }
+        self.known.get(city)?.as_deref()
+    }
+
+    /// Finds out whether this city has or may have a topic of its own.
+    fn learn(&mut self, city: &str) {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        let topic = city::topic(self.prefix, city);
+        let is_full = self.is_asked && self.own.len() >= self.topics_max;
+        let is_own = self.own.contains(&topic) || !is_full;
+        self.is_overflowing |= !is_own;
+        if is_own {
             self.own.insert(topic.clone());
         }
-        Some(topic)
+        self.known.insert(city.to_owned(), is_own.then_some(topic));
     }
 
     /// Takes in which topics are there, and lets as many be created as are
@@ -178,7 +182,8 @@ impl<'a> Routes<'a> {
         let (prefix, overflow) = (self.prefix, &self.overflow);
         let is_citys = |topic: &String| city::is_topic(prefix, topic) && topic != overflow;
         self.own = existing.iter().filter(|topic| is_citys(topic)).cloned().collect();
-        self.is_known = true;
+        self.is_asked = true;
+        self.known.clear();
         let mut room = self.topics_max.saturating_sub(self.own.len());
         missing.retain(|topic| {
             let is_admitted = !is_citys(topic) || room > 0;

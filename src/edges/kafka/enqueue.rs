@@ -1,0 +1,158 @@
+//! Queues records with a producer by the handle of their topic.
+//!
+//! The safe wrapper names the topic of each record, which librdkafka looks for among
+//! all it knows, one after the other: with a hundred topics that takes longer than
+//! all else that is done to queue a record. Headers are made at their full size at
+//! once.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rdkafka::bindings as c;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::admin::{Owned, failure};
+use crate::engine::relay::{Outgoing, Output};
+
+/// A producer's topics, by their names.
+pub(super) struct Topics<C: ProducerContext + 'static> {
+    // Before the producer, which must live longer.
+    handles: RefCell<HashMap<Box<str>, Handle>>,
+    producer: Arc<BaseProducer<C>>,
+}
+
+struct Handle(Owned<c::rd_kafka_topic_t>);
+
+// SAFETY: librdkafka's handles may be used, and freed, by any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Handle {}
+
+impl<C: ProducerContext> Topics<C> {
+    /// With none known yet.
+    pub(super) fn new(producer: Arc<BaseProducer<C>>) -> Topics<C> {
+        Topics { handles: RefCell::default(), producer }
+    }
+
+    /// Queues a copy of one record; the same key goes to the same partition.
+    ///
+    /// # Errors
+    /// When the queue is full, or the record can never be sent.
+    pub(super) fn enqueue(
+        &self,
+        outgoing: &Outgoing,
+        record: &Output<'_>,
+    ) -> Result<(), KafkaError> {
+        let mut handles = self.handles.borrow_mut();
+        let handle = match handles.get(record.topic) {
+            Some(handle) => handle,
+            None => {
+                let handle = Handle::new(&self.producer, record.topic)?;
+                handles.entry(record.topic.into()).or_insert(handle)
+            }
+        };
+        self.produce(handle, record, headers(outgoing, record))
+    }
+
+    #[allow(unsafe_code)]
+    fn produce(
+        &self,
+        topic: &Handle,
+        record: &Output<'_>,
+        headers: Option<NonNull<c::rd_kafka_headers_t>>,
+    ) -> Result<(), KafkaError> {
+        use c::rd_kafka_vtype_t as Part;
+        let (key, key_size) = parts(record.key);
+        let (payload, payload_size) = parts(record.payload);
+        // SAFETY: each part is followed by the arguments that librdkafka documents for
+        // it; the topic is this producer's; key and payload are copied before the call
+        // returns; the headers are librdkafka's when it succeeds, else ours to free.
+        unsafe {
+            let queued = c::rd_kafka_producev(
+                self.producer.client().native_ptr(),
+                Part::RD_KAFKA_VTYPE_RKT,
+                topic.0.as_ptr(),
+                Part::RD_KAFKA_VTYPE_MSGFLAGS,
+                c::RD_KAFKA_MSG_F_COPY as c_int,
+                Part::RD_KAFKA_VTYPE_KEY,
+                key,
+                key_size,
+                Part::RD_KAFKA_VTYPE_VALUE,
+                payload,
+                payload_size,
+                Part::RD_KAFKA_VTYPE_HEADERS,
+                headers.map_or(ptr::null_mut(), NonNull::as_ptr),
+                Part::RD_KAFKA_VTYPE_END,
+            );
+            match failure(queued) {
+                None => Ok(()),
+                Some(error) => {
+                    if let Some(headers) = headers {
+                        c::rd_kafka_headers_destroy(headers.as_ptr());
+                    }
+                    Err(KafkaError::MessageProduction(error))
+                }
+            }
+        }
+    }
+}
+
+impl Handle {
+    #[allow(unsafe_code)]
+    fn new<C: ProducerContext>(
+        producer: &BaseProducer<C>,
+        topic: &str,
+    ) -> Result<Handle, KafkaError> {
+        let name = CString::new(topic)?;
+        // SAFETY: the name is copied; the handle is freed before the producer.
+        let handle = unsafe {
+            let (native, as_all) = (producer.client().native_ptr(), ptr::null_mut());
+            let handle = c::rd_kafka_topic_new(native, name.as_ptr(), as_all);
+            Owned::new(handle, c::rd_kafka_topic_destroy)
+                .map_err(|_| KafkaError::MessageProduction(last_error()))?
+        };
+        Ok(Handle(handle))
+    }
+}
+
+/// Why the last call failed.
+#[allow(unsafe_code)]
+fn last_error() -> RDKafkaErrorCode {
+    // SAFETY: takes nothing, and reads what is this thread's own.
+    let error = unsafe { c::rd_kafka_last_error() };
+    failure(error).unwrap_or(RDKafkaErrorCode::InvalidArgument)
+}
+
+/// What a record's key or payload is to librdkafka: null differs from empty.
+fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {
+    bytes.map_or((ptr::null(), 0), |bytes| (bytes.as_ptr().cast(), bytes.len()))
+}
+
+/// A copy of a record's headers; none when it has none.
+#[allow(unsafe_code)]
+fn headers(outgoing: &Outgoing, record: &Output<'_>) -> Option<NonNull<c::rd_kafka_headers_t>> {
+    let count = outgoing.headers(record).count();
+    if count == 0 {
+        return None;
+    }
+    // SAFETY: names and values are copied, with their lengths; a list that is null, for
+    // want of memory, is not used.
+    unsafe {
+        let list = NonNull::new(c::rd_kafka_headers_new(count))?;
+        for (name, value) in outgoing.headers(record) {
+            let (value, value_size) = parts(value);
+            c::rd_kafka_header_add(
+                list.as_ptr(),
+                name.as_ptr().cast(),
+                name.len() as isize,
+                value,
+                value_size as isize,
+            );
+        }
+        Some(list)
+    }
+}
