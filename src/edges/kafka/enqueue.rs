@@ -156,3 +156,88 @@ fn headers(outgoing: &Outgoing, record: &Output<'_>) -> Option<NonNull<c::rd_kaf
         Some(list)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::config::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::{Header, Headers as _, Message as _};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    fn topics(config: &ClientConfig) -> Topics<DefaultProducerContext> {
+        Topics::new(Arc::new(config.create().unwrap()))
+    }
+
+    /// A record as one reads it: key, payload, headers.
+    type Read = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
+
+    fn read(config: &ClientConfig, topic: &str, count: usize) -> Vec<Read> {
+        let consumer: BaseConsumer = config.clone().set("group.id", "g").create().unwrap();
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&place).unwrap();
+        let polled = || consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
+        let copied = |one: Header<'_, &[u8]>| (one.key.into(), one.value.map(<[u8]>::to_vec));
+        (0..count)
+            .map(|_| {
+                let one = polled();
+                let (key, payload) = (one.key().map(Vec::from), one.payload().map(Vec::from));
+                let headers = one.headers().map(|all| all.iter().map(copied).collect());
+                (key, payload, headers.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn null_and_empty_keys_payloads_and_headers_stay_what_they_are() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let mut outgoing = Outgoing::default();
+        outgoing.push("t", None, None, &[("full", b"v"), ("empty", b"")]);
+        outgoing.push("t", Some(b""), Some(b""), &[]);
+        outgoing.push("t", Some(b"k"), Some(b"payload"), &[("null", b"own")]);
+        outgoing.inherit(vec![("null".into(), None)]);
+        let topics = topics(&config);
+        for record in outgoing.records() {
+            topics.enqueue(&outgoing, &record).unwrap();
+        }
+        topics.producer.flush(Duration::from_secs(20)).unwrap();
+        let some = |text: &str| Some(text.as_bytes().to_vec());
+        let null = ("null".to_owned(), None);
+        let expected = [
+            (
+                None,
+                None,
+                vec![("full".into(), some("v")), ("empty".into(), some("")), null.clone()],
+            ),
+            (some(""), some(""), vec![null]),
+            (some("k"), some("payload"), vec![("null".into(), some("own"))]),
+        ];
+        assert_eq!(read(&config, "t", 3), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_queued_is_told_and_a_topic_without_a_legal_name_too() {
+        let cluster = MockCluster::new(1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let topics = topics(config.set("queue.buffering.max.messages", "1"));
+        let refused = |topic: &str| {
+            let mut outgoing = Outgoing::default();
+            outgoing.push(topic, None, Some(b"x"), &[("h", b"v")]);
+            let record = outgoing.records().next().unwrap();
+            topics.enqueue(&outgoing, &record).err().and_then(|error| error.rdkafka_error_code())
+        };
+        assert_eq!(refused(&"n".repeat(513)), Some(RDKafkaErrorCode::InvalidArgument));
+        assert_eq!(refused("t"), None);
+        assert_eq!(refused("t"), Some(RDKafkaErrorCode::QueueFull));
+    }
+}
