@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::exactly_once::broker::Broker;
 use crate::support::{
     Proxy, Raw, Run, Sandbox, eventually, kafka, order, order_with, orderctl, orders, stack,
 };
@@ -44,6 +45,10 @@ fn topics_have_their_counts_and_groups_the_lag_of_each_partition() {
     assert_eq!(counts, [&json!(2), &json!(1), &json!(7)]);
     assert_eq!(topic["partitions"][0]["high"], 7);
     assert_eq!(topic["partitions"][1]["records"], 0);
+    // The other partition has nothing, not even of a transaction.
+    let bytes = topic["partitions"][0]["bytes"].as_u64().unwrap();
+    assert!(bytes > 7 * 50, "{topic}");
+    assert_eq!((&topic["partitions"][1]["bytes"], &topic["bytes"]), (&json!(0), &json!(bytes)));
 
     let group = &shown["groups"][0];
     assert_eq!((&group["state"], &group["lag"]), (&json!("Empty"), &json!(2)));
@@ -220,4 +225,15 @@ fn watching_ends_when_nobody_reads_any_more() {
     assert_eq!(lines.len(), 4, "{stdout}");
     assert!(lines[2].starts_with(&sandbox.topic), "{stdout}");
     assert_eq!(lines[3], "0", "{stdout}");
+}
+
+#[test]
+fn a_login_that_may_not_describe_the_cluster_sees_no_sizes() {
+    let broker = Broker::with_rights_only();
+    broker.kafka.create_topic("narrow", 1, &[]);
+    broker.grant("--topic", "narrow", &["describe"]);
+    let line = "status topics --topic-name narrow -o json";
+    let shown = broker.logged_in(Run::bare(line.split_whitespace())).finish().success().json();
+    let counts = ["records", "bytes"].map(|name| &shown["topics"][0][name]);
+    assert_eq!(counts, [&json!(0), &Value::Null]);
 }

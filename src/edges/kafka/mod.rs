@@ -21,6 +21,7 @@ pub mod questions;
 pub mod range;
 pub mod removal;
 pub mod republish;
+pub mod sizes;
 mod topic_id;
 pub mod topics;
 pub mod transaction;

@@ -10,12 +10,16 @@ use crate::config::KafkaSettings;
 use crate::edges::kafka::groups::{Group, Member};
 use crate::edges::kafka::offsets::Place;
 use crate::edges::kafka::overview::{Overview, Partition, Topic};
+use crate::edges::kafka::sizes::{Bytes, Sizes};
+use crate::stop::Stop;
 
 /// Looks again and again through the same connections.
 pub struct Looker<'a> {
     args: &'a Args,
     overview: Overview,
+    sizes: Sizes,
     cities: Cities<'a>,
+    stop: &'a Stop,
 }
 
 /// The low and the high watermark by topic and partition.
@@ -32,7 +36,8 @@ impl<'a> Looker<'a> {
         context: &'a Context,
     ) -> anyhow::Result<Looker<'a>> {
         let overview = Overview::new(settings, &context.console, &context.stop)?;
-        Ok(Looker { args, overview, cities: Cities::new(&args.prefix, settings, context) })
+        let (sizes, cities) = (Sizes::new(settings), Cities::new(&args.prefix, settings, context));
+        Ok(Looker { args, overview, sizes, cities, stop: &context.stop })
     }
 
     /// What keeps us from the cluster and will not pass by itself, if anything.
@@ -48,9 +53,14 @@ impl<'a> Looker<'a> {
         let (args, overview) = (self.args, &self.overview);
         let time = format!("{:.3}", jiff::Timestamp::now());
         let topics = overview.topics()?;
-        let cluster = match args.shows(Section::Cluster) {
-            true => Some(ClusterLine::from(overview.cluster()?)),
+        let shows_topics = args.shows(Section::Topics);
+        let cluster = match args.shows(Section::Cluster) || shows_topics {
+            true => Some(overview.cluster()?),
             false => None,
+        };
+        let bytes = match &cluster {
+            Some(cluster) if shows_topics => self.sizes.ask(&cluster.brokers, self.stop),
+            _ => BTreeMap::new(),
         };
         let groups = match args.shows(Section::Groups) {
             true => Some(overview.groups(|name| args.wants_group(name))?),
@@ -64,10 +74,9 @@ impl<'a> Looker<'a> {
         let wanted = || topics.iter().filter(|topic| args.wants_topic(&topic.name));
         Ok(Status {
             time,
-            cluster,
-            topics: args
-                .shows(Section::Topics)
-                .then(|| wanted().map(|topic| topic_line(topic, &ends)).collect()),
+            cluster: cluster.filter(|_| args.shows(Section::Cluster)).map(ClusterLine::from),
+            topics: shows_topics
+                .then(|| wanted().map(|topic| topic_line(topic, &ends, &bytes)).collect()),
             groups: groups.map(|groups| self.group_lines(groups, &topics, &ends)),
             city_topics,
             details_topics: !args.topic_name.is_empty(),
@@ -105,9 +114,11 @@ impl<'a> Looker<'a> {
     }
 }
 
-fn topic_line(topic: &Topic, ends: &Ends) -> TopicLine {
+fn topic_line(topic: &Topic, ends: &Ends, bytes: &BTreeMap<i32, Bytes>) -> TopicLine {
     let partition = |one: &Partition| {
-        let ends = ends.get(&(topic.name.clone(), one.id)).copied();
+        let place = (topic.name.clone(), one.id);
+        let ends = ends.get(&place).copied();
+        let held = one.leader.and_then(|leader| bytes.get(&leader));
         PartitionLine {
             partition: one.id,
             leader: one.leader,
@@ -116,6 +127,7 @@ fn topic_line(topic: &Topic, ends: &Ends) -> TopicLine {
             low: ends.map(|(low, _)| low),
             high: ends.map(|(_, high)| high),
             records: ends.map(|(low, high)| high - low),
+            bytes: held.and_then(|held| held.get(&place).copied()),
         }
     };
     let partitions: Vec<PartitionLine> = topic.partitions.iter().map(partition).collect();
@@ -125,6 +137,7 @@ fn topic_line(topic: &Topic, ends: &Ends) -> TopicLine {
         partition_count: partitions.len(),
         replication_factor: partitions.iter().map(|one| one.replicas).max().unwrap_or(0),
         records: partitions.iter().map(|one| one.records).sum(),
+        bytes: partitions.iter().map(|one| one.bytes).sum(),
         partitions,
     }
 }

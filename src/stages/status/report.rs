@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::console::{columns, escaped, plural};
@@ -64,6 +65,8 @@ pub struct TopicLine {
     pub partition_count: usize,
     pub replication_factor: usize,
     pub records: Option<i64>,
+    /// On the disks of the leaders; none where they do not tell.
+    pub bytes: Option<u64>,
     pub partitions: Vec<PartitionLine>,
 }
 
@@ -77,6 +80,7 @@ pub struct PartitionLine {
     pub low: Option<i64>,
     pub high: Option<i64>,
     pub records: Option<i64>,
+    pub bytes: Option<u64>,
 }
 
 /// A consumer group.
@@ -159,21 +163,22 @@ fn topics_text(topics: &[TopicLine], with_partitions: bool) -> String {
     if topics.is_empty() {
         return "no topics".into();
     }
-    let mut rows = vec![row(["topic", "partitions", "replicas", "records", ""])];
+    let mut rows = vec![row(["topic", "partitions", "replicas", "records", "size", ""])];
     rows.extend(topics.iter().map(|one| {
         vec![
             one.topic.clone(),
             one.partition_count.to_string(),
             one.replication_factor.to_string(),
             or_dash(one.records),
+            size(one.bytes),
             ailment(&one.partitions),
         ]
     }));
     let mut text = columns(&rows);
     if with_partitions {
-        let head =
-            ["topic", "partition", "leader", "replicas", "in sync", "low", "high", "records"];
-        let mut rows = vec![row(head)];
+        let placed = ["topic", "partition", "leader", "replicas", "in sync"];
+        let head = placed.into_iter().chain(["low", "high", "records", "size"]);
+        let mut rows = vec![head.map(str::to_owned).collect()];
         for topic in topics {
             rows.extend(topic.partitions.iter().map(|one| partition_cells(&topic.topic, one)));
         }
@@ -192,7 +197,13 @@ fn partition_cells(topic: &str, one: &PartitionLine) -> Vec<String> {
         or_dash(one.low),
         or_dash(one.high),
         or_dash(one.records),
+        size(one.bytes),
     ]
+}
+
+/// `4.20 MB`, in powers of ten.
+fn size(bytes: Option<u64>) -> String {
+    or_dash(bytes.map(DecimalBytes))
 }
 
 /// What is wrong with a topic, if anything is.
@@ -309,6 +320,7 @@ mod tests {
             low: Some(0),
             high: records,
             records,
+            bytes: None,
         }
     }
 

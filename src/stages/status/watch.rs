@@ -134,6 +134,7 @@ mod tests {
             partition_count: 0,
             replication_factor: 0,
             records: Some(0),
+            bytes: None,
             partitions: Vec::new(),
         };
         Status {
