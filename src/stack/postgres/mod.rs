@@ -195,6 +195,7 @@ password_encryption = 'scram-sha-256'
 max_connections = 200
 shared_buffers = '256MB'
 max_wal_size = '4GB'
+track_commit_timestamp = on
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%a '
