@@ -57,6 +57,7 @@ fn bash_completes_topics_groups_and_tables_that_there_are() {
     soon(&format!("orderctl consume --topic-name {topic}"), topic);
     soon(&format!("orderctl consume --topic-name = {topic}"), topic);
     soon(&format!("orderctl dlq list --topic {topic}"), topic);
+    soon(&format!("orderctl trace 1 --topics one,{topic}"), &format!("one,{topic}"));
     soon(&format!("orderctl verify --group {group}"), group);
     soon(&format!("orderctl verify --schema {schema} --table comp"), "completed_table");
 }

@@ -1,7 +1,9 @@
 //! The menu on a terminal, key by key.
 
+use std::time::Duration;
+
 use super::{menu, sandbox};
-use crate::support::Terminal;
+use crate::support::{Terminal, eventually};
 
 const UP: &str = "\u{1b}[A";
 const DOWN: &str = "\u{1b}[B";
@@ -9,6 +11,8 @@ const CTRL_C: &str = "\u{3}";
 
 /// The menu's first line.
 const MENU: &str = "Which test?";
+/// Longer than a broker keeps a group without a sign of its members.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn open(sandbox: &crate::support::Sandbox) -> Terminal {
     let mut terminal = menu(sandbox, "").on_terminal();
@@ -81,4 +85,18 @@ fn ctrl_c_in_the_menu_ends_it_and_leaves_the_terminal_as_it_was() {
         let (code, screen) = terminal.finish();
         assert_eq!(code, Some(130), "{screen}");
     }
+}
+
+#[test]
+fn an_interrupted_run_that_was_to_clean_says_that_nothing_was_removed() {
+    let sandbox = sandbox("menu_interrupted");
+    let mut terminal = menu(&sandbox, "--all --clean").on_terminal();
+    terminal.wait_for("PASS");
+    terminal.signal("INT");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(130), "{screen}");
+    assert!(screen.contains("interrupted, so nothing was removed"), "{screen}");
+    // Kafka keeps a group that the interrupted run was in until its session is over.
+    let is_cleaned = || menu(&sandbox, "--clean").finish().code == Some(0);
+    eventually("what was left is removed", LIMIT, is_cleaned);
 }

@@ -241,6 +241,15 @@ fn status_counts_and_retry_sends_what_had_failed() {
     let retry = ["notify", "retry", "--failed", "--to", "a@example.com"];
     let unasked = orderctl(retry.iter().chain(&group)).code(2);
     assert!(unasked.stderr.contains("1 mail would be sent again"), "{unasked}");
+    let terminal = {
+        let mut terminal = Run::new(retry.iter().chain(&group)).on_terminal();
+        terminal.wait_for("send 1 mail again? [y/N] ");
+        terminal
+    };
+    terminal.signal("INT");
+    let (code, screen) = terminal.finish();
+    assert_eq!(code, Some(130), "{screen}");
+    assert_eq!(counts(&status()), counts(&before), "{screen}");
     let again = orderctl(retry.iter().chain(&group).chain(&["--yes", "-o", "json"]));
     assert_eq!(again.success().json()["mails"], 1);
     elsewhere.at(notify(&sandbox)).finish().success();
