@@ -228,6 +228,19 @@ fn watching_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
+fn sizes_are_told_over_every_kind_of_connection() {
+    let sandbox = Sandbox::new("sized").with_topic(1);
+    sandbox.publish(&[order("1")]);
+    for creds in [&stack().creds, &stack().creds_sasl, &stack().creds_plaintext] {
+        let line = ["topics", "--topic-name", &sandbox.topic];
+        let shown = status(&line).env("ORDERCTL_CREDS", creds).finish().success().json();
+        let topic = &shown["topics"][0];
+        assert_eq!(topic["records"], 1, "{shown}");
+        assert!(topic["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{creds:?}: {shown}");
+    }
+}
+
+#[test]
 fn a_login_that_may_not_describe_the_cluster_sees_no_sizes() {
     let broker = Broker::with_rights_only();
     broker.kafka.create_topic("narrow", 1, &[]);

@@ -21,10 +21,12 @@ pub mod questions;
 pub mod range;
 pub mod removal;
 pub mod republish;
+mod sasl;
 pub mod sizes;
 mod topic_id;
 pub mod topics;
 pub mod transaction;
 pub mod transaction_settings;
+mod wire;
 
 pub use consumer::{Consumer, Happening, Polled};

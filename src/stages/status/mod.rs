@@ -36,9 +36,9 @@ holes and transactions leave markers. `lag` is the high watermark minus what the
 has committed, and all of a partition that it has committed nothing of; for a group of
 `consume` the ledger's positions are the truth, and Kafka's follow them. `size` is what
 the leaders hold on disk (`bytes` in JSON), where brokers tell: this login must be
-allowed to describe the cluster, and not be one by SASL. Cities are those that the
-last 100 offsets of each partition name, at most 20 of a topic: where there may be
-more, `… perhaps others` stands behind them (`sampled` in JSON).
+allowed to describe the cluster. Cities are those that the last 100 offsets of each
+partition name, at most 20 of a topic: where there may be more, `… perhaps others`
+stands behind them (`sampled` in JSON).
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 pub struct Args {
     /// What to show [default: all]
