@@ -146,6 +146,9 @@ fn java_command(tools: &Tools, home: &Path, class: &str) -> Command {
         "-XX:+UseG1GC",
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
+        // Else the virtual machine stands still whenever the disk of /tmp does: its counters
+        // are in a mapped file there.
+        "-XX:+PerfDisableSharedMem",
         "-Djava.awt.headless=true",
         "-Dlog4j2.configurationFile=log4j2.properties",
     ]);
