@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::support::program::Running;
+use crate::support::turn::Load;
 use crate::support::{Asker, Run, Sandbox, eventually, orderctl, orders, sql, stack};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -32,7 +33,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(360);
 
 /// A topic of so many partitions, and a table that takes a record twice.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {
-    let sandbox = Sandbox::new(name).in_turn().with_topic(partitions);
+    let sandbox = Sandbox::new(name).in_turn(Load::Heavy).with_topic(partitions);
     sandbox.set_up("model");
     let (table, model) = (sandbox.table("orders"), sandbox.table("model"));
     sql(&format!("create table {table} as table {model}"));

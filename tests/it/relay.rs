@@ -22,6 +22,7 @@ use rdkafka::Message as _;
 use rdkafka::message::{Headers as _, OwnedMessage};
 
 use crate::support::program::Running;
+use crate::support::turn::Load;
 use crate::support::{Kafka, Raw, Run, Sandbox, eventually, kafka, order_with};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -44,7 +45,7 @@ struct Flow {
 impl Flow {
     /// On the shared broker.
     fn new(name: &str, partitions: i32) -> Flow {
-        let sandbox = Sandbox::new(name).in_turn().with_topic(partitions);
+        let sandbox = Sandbox::new(name).in_turn(Load::Light).with_topic(partitions);
         Flow { kafka: kafka(), sandbox }
     }
 
@@ -107,8 +108,11 @@ impl Flow {
     /// Waits until a worker has published something that is not committed.
     #[track_caller]
     fn await_open_transaction(&self) {
-        let berlin = format!("{}-berlin", self.sandbox.topic);
-        eventually("a transaction is open", LIMIT, || self.kafka.has_open_transaction(&berlin));
+        eventually("a transaction is open", LIMIT, || self.has_open_transaction());
+    }
+
+    fn has_open_transaction(&self) -> bool {
+        self.kafka.has_open_transaction(&format!("{}-berlin", self.sandbox.topic))
     }
 
     /// Waits until what comes of so many orders is there, and asserts that it is

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::program::Finished;
 use crate::support::shared_stack::QUIET;
-use crate::support::turn::Turn;
+use crate::support::turn::{Load, Turn};
 use crate::support::{
     Kafka, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, stack, uri,
 };
@@ -33,7 +33,7 @@ struct Own {
 
 impl Own {
     fn new() -> Own {
-        let turn = Turn::take();
+        let turn = Turn::take(Load::Heavy);
         Own { folder: tempfile::tempdir().unwrap(), _turn: turn }
     }
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::{LIMIT, asker, assert_verified, endless_producer, sandbox, stop_producing, worker};
 use crate::support::shared_stack::{QUIET, bring_up};
+use crate::support::turn::{Load, Turn};
 use crate::support::{Kafka, Run, Sandbox, eventually};
 
 /// The name in the client's certificate.
@@ -30,14 +31,17 @@ pub struct Broker {
     folder: TempDir,
     /// Its plaintext listener.
     pub kafka: Kafka,
+    /// Held meanwhile.
+    _turn: Turn,
 }
 
 impl Broker {
     /// With a stack around it.
     pub fn up() -> Broker {
+        let turn = Turn::take(Load::Heavy);
         let folder = tempfile::tempdir().expect("a folder");
         let stack = bring_up(folder.path()).expect("a stack of its own");
-        Broker { folder, kafka: Kafka { address: stack.kafka_plaintext } }
+        Broker { folder, kafka: Kafka { address: stack.kafka_plaintext }, _turn: turn }
     }
 
     /// With a stack around it, whose login has no rights but those it is granted.

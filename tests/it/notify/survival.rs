@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Elsewhere, LIMIT, address, column, notify, sandbox, urgent};
 use crate::support::mailbox::header;
+use crate::support::turn::Load;
 use crate::support::{Answer, Proxy, Run, Smtp, Step, eventually, mailbox, stack, uri_at_port};
 
 #[test]
@@ -64,7 +65,7 @@ fn a_mail_that_was_taken_while_the_database_was_away_is_not_sent_again_by_anothe
 
 #[test]
 fn two_workers_that_are_killed_and_restarted_leave_one_mail_an_order() {
-    let sandbox = sandbox("workers", 3).in_turn();
+    let sandbox = sandbox("workers", 3).in_turn(Load::Light);
     let to = address(&sandbox, "a");
     let orders: Vec<_> = (0..60).map(|number| urgent(&format!("o-{number:02}"), &to)).collect();
     sandbox.scatter(&orders);

@@ -6,12 +6,13 @@ use orderctl::stack::process::Signal;
 
 use super::{Flow, LIMIT};
 use crate::exactly_once::broker::Broker;
+use crate::support::turn::Load;
 use crate::support::{Sandbox, eventually};
 
 #[test]
 fn a_broker_restarted_and_killed_under_load_is_waited_for() {
     let broker = Broker::up();
-    let sandbox = Sandbox::new("relay_broker").in_turn();
+    let sandbox = Sandbox::new("relay_broker").in_turn(Load::Heavy);
     broker.kafka.create_topic(&sandbox.topic, 4, &[]);
     let flow = Flow { kafka: broker.kafka, sandbox };
     // Small transactions, so that there is time to end the broker between them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::turn::Turn;
+use super::turn::{Load, Turn};
 use super::{eventually, kafka, sql};
 
 /// A topic, a group and a schema of a test's own, on the shared stack.
@@ -35,8 +35,8 @@ impl Sandbox {
 
     /// For a test that uses the machine to the full: waits for its turn, which
     /// lasts as long as the sandbox.
-    pub fn in_turn(mut self) -> Sandbox {
-        self.turn = Some(Arc::new(Turn::take()));
+    pub fn in_turn(mut self, load: Load) -> Sandbox {
+        self.turn = Some(Arc::new(Turn::take(load)));
         self
     }
 
