@@ -4,19 +4,23 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use rdkafka::bindings as c;
 use rdkafka::client::Client;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::{Event, Owned, Questions, failure, list, text};
 use super::client::ClientLog;
 use super::offsets::Place;
+use super::topics::is_passing;
 use crate::stop::Stop;
 
 /// How many groups' offsets are asked for at the same time.
 const ASKED_AT_ONCE: usize = 64;
+/// How long a broker that is not ready yet is left alone.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A consumer group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,12 +72,38 @@ pub(super) fn all(
     Ok(groups.into_values().collect())
 }
 
-#[allow(unsafe_code)]
+/// The names, once every broker has read its part of them, which takes a moment after
+/// its start.
 fn names(
     client: &Client<ClientLog>,
     timeout: Duration,
     stop: &Stop,
 ) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let (names, failed) = told_names(client, timeout, stop)?;
+        match failed {
+            Some((code, _)) if is_passing(code) && Instant::now() < deadline => {
+                stop.wait_for(PAUSE);
+            }
+            Some((_, why)) if names.is_empty() => {
+                bail!("cannot ask for the consumer groups: {why}")
+            }
+            _ => return Ok(names),
+        }
+    }
+}
+
+/// Why a broker does not tell.
+type Failed = (RDKafkaErrorCode, String);
+
+/// The names that brokers tell at once, and the error of one that does not.
+#[allow(unsafe_code)]
+fn told_names(
+    client: &Client<ClientLog>,
+    timeout: Duration,
+    stop: &Stop,
+) -> anyhow::Result<(Vec<String>, Option<Failed>)> {
     let sort = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS;
     let questions = Questions::new(client, sort, timeout)?;
     // SAFETY: the client outlives the question, and names are copied before the
@@ -92,13 +122,11 @@ fn names(
         };
         let names: Vec<String> = list(found, count).iter().filter_map(name).collect();
         let errors = c::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
-        match list(errors, count).first() {
-            Some(error) if names.is_empty() => {
-                let said = text(c::rd_kafka_error_string(*error)).unwrap_or_default();
-                bail!("cannot ask for the consumer groups: {said}")
-            }
-            _ => Ok(names),
-        }
+        let failed = list(errors, count).first().map(|error| {
+            let why = text(c::rd_kafka_error_string(*error)).unwrap_or_default();
+            (RDKafkaErrorCode::from(c::rd_kafka_error_code(*error)), why)
+        });
+        Ok((names, failed))
     }
 }
 

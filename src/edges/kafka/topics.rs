@@ -174,7 +174,7 @@ fn has_leaders(metadata: &Metadata, name: &str) -> bool {
 }
 
 /// Whether the cluster is only busy or on its way to another controller.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
