@@ -20,7 +20,7 @@ use super::admin::{Owned, failure};
 use crate::engine::relay::{Outgoing, Output};
 
 /// A producer's topics, by their names.
-pub(super) struct Topics<C: ProducerContext + 'static> {
+pub(super) struct Topics<C: ProducerContext<DeliveryOpaque = ()> + 'static> {
     // Before the producer, which must live longer.
     handles: RefCell<HashMap<Box<str>, Handle>>,
     producer: Arc<BaseProducer<C>>,
@@ -32,7 +32,7 @@ struct Handle(Owned<c::rd_kafka_topic_t>);
 #[allow(unsafe_code)]
 unsafe impl Send for Handle {}
 
-impl<C: ProducerContext> Topics<C> {
+impl<C: ProducerContext<DeliveryOpaque = ()>> Topics<C> {
     /// With none known yet.
     pub(super) fn new(producer: Arc<BaseProducer<C>>) -> Topics<C> {
         Topics { handles: RefCell::default(), producer }
@@ -70,7 +70,8 @@ impl<C: ProducerContext> Topics<C> {
         let (payload, payload_size) = parts(record.payload);
         // SAFETY: each part is followed by the arguments that librdkafka documents for
         // it; the topic is this producer's; key and payload are copied before the call
-        // returns; the headers are librdkafka's when it succeeds, else ours to free.
+        // returns; the headers are librdkafka's when it succeeds, else ours to free. No
+        // opaque is sent, and the context takes none.
         unsafe {
             let queued = c::rd_kafka_producev(
                 self.producer.client().native_ptr(),
@@ -108,23 +109,16 @@ impl Handle {
         topic: &str,
     ) -> Result<Handle, KafkaError> {
         let name = CString::new(topic)?;
-        // SAFETY: the name is copied; the handle is freed before the producer.
+        // SAFETY: the name is copied; the handle is freed before the producer. Without a
+        // configuration only the name can be wrong.
         let handle = unsafe {
             let (native, as_all) = (producer.client().native_ptr(), ptr::null_mut());
             let handle = c::rd_kafka_topic_new(native, name.as_ptr(), as_all);
             Owned::new(handle, c::rd_kafka_topic_destroy)
-                .map_err(|_| KafkaError::MessageProduction(last_error()))?
+                .map_err(|_| KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))?
         };
         Ok(Handle(handle))
     }
-}
-
-/// Why the last call failed.
-#[allow(unsafe_code)]
-fn last_error() -> RDKafkaErrorCode {
-    // SAFETY: takes nothing, and reads what is this thread's own.
-    let error = unsafe { c::rd_kafka_last_error() };
-    failure(error).unwrap_or(RDKafkaErrorCode::InvalidArgument)
 }
 
 /// What a record's key or payload is to librdkafka: null differs from empty.
@@ -135,12 +129,11 @@ fn parts(bytes: Option<&[u8]>) -> (*const c_void, usize) {
 /// A copy of a record's headers; none when it has none.
 #[allow(unsafe_code)]
 fn headers(outgoing: &Outgoing, record: &Output<'_>) -> Option<NonNull<c::rd_kafka_headers_t>> {
-    let count = outgoing.headers(record).count();
+    let count = outgoing.headers_max(record);
     if count == 0 {
         return None;
     }
-    // SAFETY: names and values are copied, with their lengths; a list that is null, for
-    // want of memory, is not used.
+    // SAFETY: names and values are copied, with their lengths; a list is never null.
     unsafe {
         let list = NonNull::new(c::rd_kafka_headers_new(count))?;
         for (name, value) in outgoing.headers(record) {

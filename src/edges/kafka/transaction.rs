@@ -171,11 +171,13 @@ impl Transactions {
         self.inner.begin_transaction().map_err(|error| self.trouble(&error))
     }
 
-    /// Queues copies of records; the same key goes to the same partition.
+    /// Queues copies of records; the same key goes to the same partition. Whether
+    /// there was room at once: who had to wait has a look at the clock due.
     ///
     /// # Errors
     /// When a record can never be sent, or there was no room for too long.
-    pub fn send(&self, outgoing: &Outgoing) -> Result<(), Trouble> {
+    pub fn send(&self, outgoing: &Outgoing) -> Result<bool, Trouble> {
+        let mut had_room = true;
         for record in outgoing.records() {
             let mut deadline = self.deadline();
             while let Err(error) = self.topics.enqueue(outgoing, &record) {
@@ -183,10 +185,11 @@ impl Transactions {
                 if !is_full || deadline.has_passed() {
                     return Err(self.trouble(&error));
                 }
+                had_room = false;
                 self.inner.poll(Duration::from_millis(5));
             }
         }
-        Ok(())
+        Ok(had_room)
     }
 
     /// Serves what has come back.

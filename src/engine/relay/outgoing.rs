@@ -145,6 +145,11 @@ impl Outgoing {
             .chain(inherited.map(|(name, value)| (name.as_str(), value.as_deref())))
     }
 
+    /// As many headers as a record may have, or some more.
+    pub fn headers_max(&self, output: &Output<'_>) -> usize {
+        output.headers.len() + self.inherited.len()
+    }
+
     /// Bytes of all records, with the headers they do not inherit.
     pub fn size(&self) -> usize {
         self.names.len() + self.bytes.len()

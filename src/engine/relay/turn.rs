@@ -32,8 +32,7 @@ impl Loop<'_> {
             if !is_next || self.looks_ahead() {
                 continue;
             }
-            self.take(taken)?;
-            if self.open.is_none() || self.is_full() || self.is_satisfied() {
+            if !self.take(taken)? || self.is_full() || self.is_satisfied() {
                 return Ok(());
             }
         }
@@ -51,14 +50,17 @@ impl Loop<'_> {
         Reader { consumer, step, reject, inherit, suspicion }.read(timeout, &mut self.outgoing)
     }
 
-    /// Publishes what was made of a record.
-    fn take(&mut self, taken: Taken) -> anyhow::Result<()> {
-        if let Err(trouble) = self.publish() {
-            if let Trouble::Refused(why) = &trouble {
-                self.suspicion.condemn(taken.partition, taken.offset, why)?;
+    /// Publishes what was made of a record; whether another may follow at once.
+    fn take(&mut self, taken: Taken) -> anyhow::Result<bool> {
+        let had_room = match self.publish() {
+            Ok(had_room) => had_room,
+            Err(trouble) => {
+                if let Trouble::Refused(why) = &trouble {
+                    self.suspicion.condemn(taken.partition, taken.offset, why)?;
+                }
+                return self.recover(trouble).map(|()| false);
             }
-            return self.recover(trouble);
-        }
+        };
         let Batch { totals, bytes, relayed } = &mut self.batch;
         totals.read += 1;
         match taken.rejected {
@@ -79,10 +81,10 @@ impl Loop<'_> {
         if let Some(partition) = self.partitions.get_mut(&taken.partition) {
             partition.next_offset = taken.offset + 1;
         }
-        Ok(())
+        Ok(had_room)
     }
 
-    fn publish(&mut self) -> Result<(), Trouble> {
+    fn publish(&mut self) -> Result<bool, Trouble> {
         if self.open.is_none() {
             self.producer.begin()?;
             self.open = Some(Instant::now());
