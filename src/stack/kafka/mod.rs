@@ -87,6 +87,8 @@ pub fn prepare(
     create_private_directory(&home.join("tmp"))?;
     fs::write(home.join("log4j2.properties"), LOG4J)?;
     fs::write(home.join("server.properties"), properties(state, "data")?)?;
+    let login = format!("password={}\n", state.kafka_password);
+    write_private(&home.join("login.properties"), &login)?;
     write_stores(certificates, "kafka", &home)?;
     if !home.join("data").is_dir() {
         console.note("kafka: formatting its storage");
@@ -117,8 +119,9 @@ fn format(tools: &Tools, home: &Path, state: &State, stop: &Stop) -> anyhow::Res
     let name = staging.path().file_name().context("a directory has a name")?.to_string_lossy();
     fs::write(home.join("format.properties"), properties(state, &name)?)?;
     // By a file: the list of processes is for everyone to read.
-    let user =
-        format!("--add-scram\nSCRAM-SHA-256=[name={LOGIN},password={}]\n", state.kafka_password);
+    let login = format!("[name={LOGIN},password={}]", state.kafka_password);
+    let of = |mechanism: &str| format!("--add-scram\n{mechanism}={login}\n");
+    let user = of("SCRAM-SHA-256") + &of("SCRAM-SHA-512");
     write_private(&home.join("user.args"), &user)?;
     let mut command = java_command(tools, home, "kafka.tools.StorageTool");
     command.args(["format", "-t", &state.cluster_id, "-c", "format.properties", "@user.args"]);
@@ -187,9 +190,15 @@ ssl.truststore.type=PEM
 ssl.truststore.location=truststore.pem
 listener.name.ssl.ssl.client.auth=required
 listener.name.sasl_ssl.ssl.client.auth=none
-sasl.enabled.mechanisms=SCRAM-SHA-256
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_{LOGIN}=\"${{file:login.properties:password}}\";
+config.providers=file
+config.providers.file.class=org.apache.kafka.common.config.provider.FileConfigProvider
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1
