@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::certificates::{self, CertificateDirectory};
-use super::creds::{self, KafkaCreds, SecurityProtocol};
+use super::creds::{self, KafkaCreds};
 use super::environment::Environment;
+use super::security::SecurityProtocol;
 use super::{Connections, Secret, java};
 use crate::error::{Unnamed, Usage};
 
@@ -97,7 +98,7 @@ impl KafkaSettings {
     }
 
     fn add_creds(&mut self, creds: &KafkaCreds) {
-        self.set("bootstrap.servers", address(&creds.hostname, creds.port));
+        self.set("bootstrap.servers", host_and_port(&creds.hostname, creds.port));
         if let Some(protocol) = creds.security_protocol {
             self.set("security.protocol", protocol.name());
         }
@@ -254,7 +255,7 @@ fn canonical(name: &str) -> &str {
 }
 
 /// `host:port`, with an IPv6 address in brackets.
-fn address(hostname: &str, port: u16) -> String {
+pub fn host_and_port(hostname: &str, port: u16) -> String {
     if hostname.contains(':') && !hostname.starts_with('[') {
         format!("[{hostname}]:{port}")
     } else {

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::creds::{Creds, SaslCreds, SaslMechanism};
+use crate::config::SaslMechanism;
+use crate::config::creds::{Creds, SaslCreds};
 
 /// A directory with a creds.json of the given section and the given files in
 /// its `certs`.

@@ -12,6 +12,7 @@ pub mod postgres;
 mod postgres_uri;
 pub mod private_file;
 pub mod secret;
+mod security;
 pub mod smtp;
 pub mod stdin;
 
@@ -19,11 +20,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub use creds::{Creds, SaslMechanism, SecurityProtocol};
+pub use creds::Creds;
 pub use environment::Environment;
-pub use kafka::KafkaSettings;
+pub use kafka::{KafkaSettings, host_and_port};
 pub use postgres::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 pub use secret::Secret;
+pub use security::{SaslMechanism, SecurityProtocol};
 
 /// The flags that every verb takes to find its services.
 #[derive(Debug, Clone, Default, Args)]

@@ -2,6 +2,8 @@
 //! would not trust it. Drivers say that a certificate is no good; people need to
 //! hear whose it is and what was expected instead.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +82,19 @@ pub enum NoHandshake {
     /// Our own files or OpenSSL.
     Own(anyhow::Error),
 }
+
+impl fmt::Display for NoHandshake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoHandshake::NoTls(said) => write!(out, "it does not speak TLS: {said}"),
+            NoHandshake::Refused(said) => write!(out, "it ended the TLS handshake: {said}"),
+            NoHandshake::Network(error) => write!(out, "no TLS handshake: {error}"),
+            NoHandshake::Own(error) => write!(out, "{error:#}"),
+        }
+    }
+}
+
+impl Error for NoHandshake {}
 
 impl Shown {
     /// What is wrong with the certificate and what was expected, without a cure;

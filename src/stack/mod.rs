@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::config::creds::SecurityProtocol;
+use crate::config::SecurityProtocol;
 use crate::console::Console;
 use crate::stop::Stop;
 use certificates::Certificates;

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::folder::{Folder, State};
 use super::{LOGIN, Listener, Service, mail, process, server};
+use crate::config::SaslMechanism;
 use crate::config::Secret;
-use crate::config::creds::{
-    Creds, KafkaCreds, PostgresCreds, SaslCreds, SaslMechanism, SmtpCreds, SmtpSecurity,
-};
+use crate::config::creds::{Creds, KafkaCreds, PostgresCreds, SaslCreds, SmtpCreds, SmtpSecurity};
 
 /// A stack that runs: addresses and paths, no secrets. Its Display is what a
 /// shell evaluates.

@@ -231,9 +231,17 @@ fn watching_ends_when_nobody_reads_any_more() {
 fn sizes_are_told_over_every_kind_of_connection() {
     let sandbox = Sandbox::new("sized").with_topic(1);
     sandbox.publish(&[order("1")]);
-    for creds in [&stack().creds, &stack().creds_sasl, &stack().creds_plaintext] {
-        let line = ["topics", "--topic-name", &sandbox.topic];
-        let shown = status(&line).env("ORDERCTL_CREDS", creds).finish().success().json();
+    let sasl = &stack().creds_sasl;
+    for (creds, mechanism) in [
+        (&stack().creds, None),
+        (sasl, Some("SCRAM-SHA-256")),
+        (sasl, Some("SCRAM-SHA-512")),
+        (sasl, Some("PLAIN")),
+        (&stack().creds_plaintext, None),
+    ] {
+        let run = status(&["topics", "--topic-name", &sandbox.topic]).env("ORDERCTL_CREDS", creds);
+        let mechanism = mechanism.map(|mechanism| ["--sasl-mechanism", mechanism]);
+        let shown = run.args(mechanism.into_iter().flatten()).finish().success().json();
         let topic = &shown["topics"][0];
         assert_eq!(topic["records"], 1, "{shown}");
         assert!(topic["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{creds:?}: {shown}");
@@ -246,7 +254,15 @@ fn a_login_that_may_not_describe_the_cluster_sees_no_sizes() {
     broker.kafka.create_topic("narrow", 1, &[]);
     broker.grant("--topic", "narrow", &["describe"]);
     let line = "status topics --topic-name narrow -o json";
-    let shown = broker.logged_in(Run::bare(line.split_whitespace())).finish().success().json();
-    let counts = ["records", "bytes"].map(|name| &shown["topics"][0][name]);
-    assert_eq!(counts, [&json!(0), &Value::Null]);
+    let shown = |run: Run| {
+        let shown = run.finish().success();
+        let counts = ["records", "bytes"].map(|name| shown.json()["topics"][0][name].clone());
+        (counts, shown.stderr)
+    };
+    let run = || Run::bare(line.split_whitespace()).arg("-v");
+    let (counts, said) = shown(broker.logged_in(run()));
+    assert_eq!(counts, [json!(0), Value::Null]);
+    assert!(said.contains("may not describe the cluster"), "{said}");
+    let (counts, said) = shown(broker.used_by(run()));
+    assert_eq!(counts, [json!(0), json!(0)], "a login that may: {said}");
 }

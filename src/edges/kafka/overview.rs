@@ -7,7 +7,7 @@ use anyhow::bail;
 use rdkafka::bindings as c;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
+use rdkafka::metadata::{Metadata, MetadataBroker, MetadataPartition, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::{Questions, list, text};
@@ -162,15 +162,7 @@ impl Overview {
     }
 
     fn plain_cluster(&self) -> anyhow::Result<Cluster> {
-        let metadata = self.metadata()?;
-        let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
-            id: broker.id(),
-            host: broker.host().to_owned(),
-            port: u16::try_from(broker.port()).unwrap_or_default(),
-            rack: None,
-        };
-        let mut brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
-        brokers.sort_by_key(|broker| broker.id);
+        let brokers = brokers(&self.metadata()?);
         let id = self.inner.client().fetch_cluster_id(TIMEOUT);
         Ok(Cluster { id, controller: None, brokers })
     }
@@ -201,17 +193,17 @@ impl Overview {
     }
 
     /// The topics that this login may see, by name, without the ends of their
-    /// partitions.
+    /// partitions; and the brokers that have them, without their racks.
     ///
     /// # Errors
     /// When the cluster cannot be reached, or does not answer for 20 s, or a stop
     /// is requested.
-    pub fn topics(&self) -> anyhow::Result<Vec<Topic>> {
+    pub fn topics(&self) -> anyhow::Result<(Vec<Topic>, Vec<Broker>)> {
         let metadata = self.metadata()?;
         let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let mut topics: Vec<Topic> = found.map(topic).collect();
         topics.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(topics)
+        Ok((topics, brokers(&metadata)))
     }
 
     /// The low and the high watermark of partitions that there are and that have a
@@ -237,6 +229,19 @@ impl Overview {
     pub fn groups(&self, is_wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Group>> {
         groups::all(self.inner.client(), TIMEOUT, &self.stop, is_wanted)
     }
+}
+
+/// By number.
+fn brokers(metadata: &Metadata) -> Vec<Broker> {
+    let broker = |broker: &MetadataBroker| Broker {
+        id: broker.id(),
+        host: broker.host().to_owned(),
+        port: u16::try_from(broker.port()).unwrap_or_default(),
+        rack: None,
+    };
+    let mut brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
+    brokers.sort_by_key(|broker| broker.id);
+    brokers
 }
 
 fn topic(found: &MetadataTopic) -> Topic {

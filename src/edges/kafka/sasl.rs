@@ -11,8 +11,10 @@ use openssl::pkey::PKey;
 use openssl::rand::rand_bytes;
 use openssl::sign::Signer;
 
+use anyhow::{Context as _, bail, ensure};
+
 use super::wire::{Api, Rest, bytes, exchange, text};
-use crate::config::{KafkaSettings, Secret};
+use crate::config::{KafkaSettings, SaslMechanism, Secret};
 
 const HANDSHAKE: Api = Api { key: 17, version: 1 };
 const AUTHENTICATE: Api = Api { key: 36, version: 0 };
@@ -21,63 +23,63 @@ const ROUNDS_MAX: usize = 1_000_000;
 
 /// A login.
 pub(super) struct Login {
-    mechanism: Mechanism,
+    mechanism: SaslMechanism,
     user: String,
     password: Secret,
 }
 
-#[derive(Clone, Copy)]
-enum Mechanism {
-    Plain,
-    Scram256,
-    Scram512,
-}
-
 impl Login {
-    /// The login of the settings; none when it is of a kind not spoken here.
-    pub(super) fn of(settings: &KafkaSettings) -> Option<Login> {
-        let setting = |names: [&str; 2]| names.iter().find_map(|name| settings.get(name));
-        let mechanism = match setting(["sasl.mechanism", "sasl.mechanisms"])? {
-            "PLAIN" => Mechanism::Plain,
-            "SCRAM-SHA-256" => Mechanism::Scram256,
-            "SCRAM-SHA-512" => Mechanism::Scram512,
-            _ => return None,
-        };
-        let user = settings.get("sasl.username")?.to_owned();
-        Some(Login { mechanism, user, password: Secret::from(settings.get("sasl.password")?) })
+    /// The login of the settings.
+    ///
+    /// # Errors
+    /// When it is of a kind not spoken here, or not whole.
+    pub(super) fn of(settings: &KafkaSettings) -> anyhow::Result<Login> {
+        let setting = |name| settings.get(name).with_context(|| format!("no {name}"));
+        let mechanism = setting("sasl.mechanism")?;
+        let mechanism = SaslMechanism::parse(mechanism)
+            .with_context(|| format!("a login by {mechanism} is not made here"))?;
+        let (user, password) = (setting("sasl.username")?, setting("sasl.password")?);
+        Ok(Login { mechanism, user: user.to_owned(), password: Secret::from(password) })
     }
 
-    /// Logs in; none when that fails.
-    pub(super) fn log_in(&self, stream: &mut (impl Read + Write)) -> Option<()> {
-        let (name, digest) = match self.mechanism {
-            Mechanism::Plain => ("PLAIN", None),
-            Mechanism::Scram256 => ("SCRAM-SHA-256", Some(MessageDigest::sha256())),
-            Mechanism::Scram512 => ("SCRAM-SHA-512", Some(MessageDigest::sha512())),
-        };
-        let answer = exchange(stream, HANDSHAKE, &text(name)).ok()?;
-        if Rest(&answer).int16()? != 0 {
-            return None;
-        }
-        let Some(digest) = digest else {
-            let said = format!("\0{}\0{}", self.user, self.password.expose());
-            return say(stream, &said).map(drop);
+    /// Logs in.
+    ///
+    /// # Errors
+    /// When the broker refuses, is not the one that knows the password (only SCRAM
+    /// can tell), or does not answer.
+    pub(super) fn log_in(&self, stream: &mut (impl Read + Write)) -> anyhow::Result<()> {
+        let name = self.mechanism.name();
+        let answer = exchange(stream, HANDSHAKE, &text(name))?;
+        ensure!(Rest(&answer).int16() == Some(0), "the broker takes no login by {name}");
+        let digest = match self.mechanism {
+            SaslMechanism::Plain => {
+                let said = format!("\0{}\0{}", self.user, self.password.expose());
+                return say(stream, &said).map(drop);
+            }
+            SaslMechanism::ScramSha256 => MessageDigest::sha256(),
+            SaslMechanism::ScramSha512 => MessageDigest::sha512(),
         };
         let mut nonce = [0; 24];
-        rand_bytes(&mut nonce).ok()?;
+        rand_bytes(&mut nonce)?;
         let first = format!("n={},r={}", escaped(&self.user), encode_block(&nonce));
         let challenge = say(stream, &format!("n,,{first}"))?;
-        let (last, signature) = answer_to(&challenge, &first, self.password.expose(), digest)?;
-        (say(stream, &last)? == signature).then_some(())
+        let (last, signature) = answer_to(&challenge, &first, self.password.expose(), digest)
+            .context("a challenge that is none")?;
+        ensure!(say(stream, &last)? == signature, "the broker does not know the password");
+        Ok(())
     }
 }
 
 /// Says something of a login; what the broker says to it.
-fn say(stream: &mut (impl Read + Write), said: &str) -> Option<String> {
-    let answer = exchange(stream, AUTHENTICATE, &bytes(said.as_bytes())).ok()?;
+fn say(stream: &mut (impl Read + Write), said: &str) -> anyhow::Result<String> {
+    let answer = exchange(stream, AUTHENTICATE, &bytes(said.as_bytes()))?;
     let mut rest = Rest(&answer);
-    let (error, _why) = (rest.int16()?, rest.text()?);
-    let told = String::from_utf8(rest.bytes()?.to_vec()).ok()?;
-    (error == 0).then_some(told)
+    let (error, why) = rest.int16().zip(rest.text()).context("an answer that is none")?;
+    if error != 0 {
+        bail!("the login was refused: {why}");
+    }
+    let told = rest.bytes().context("an answer that is none")?;
+    Ok(String::from_utf8(told.to_vec())?)
 }
 
 /// A name in which nothing is taken for a part of the message.
@@ -120,6 +122,8 @@ fn hmac(key: &[u8], text: &str, digest: MessageDigest) -> Result<Vec<u8>, ErrorS
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// The example of RFC 7677, section 3.
@@ -148,6 +152,86 @@ mod tests {
         assert!(!answered(&CHALLENGE.replace("4096", "1000000000")));
         assert!(!answered(&CHALLENGE.replace("4096", "0")));
         assert!(!answered("e=other-error"));
+    }
+
+    /// A broker that knows one password, and answers what it is asked at once.
+    struct Broker {
+        password: &'static str,
+        /// What SCRAM's last answer begins with, `v=` unless it is wrong.
+        signs: &'static str,
+        digest: MessageDigest,
+        /// The client's first message and the challenge to it.
+        challenged: Option<(String, String)>,
+        answer: io::Cursor<Vec<u8>>,
+    }
+
+    impl Broker {
+        /// The error, and what is said, to a message of a login.
+        fn judge(&mut self, said: &str) -> (i16, String) {
+            let refused = (58, String::new());
+            if let Some(login) = said.strip_prefix('\0') {
+                let expected = format!("user\0{}", self.password);
+                return if login == expected { (0, String::new()) } else { refused };
+            }
+            if let Some(first) = said.strip_prefix("n,,") {
+                let (_, nonce) = first.rsplit_once("r=").unwrap();
+                let challenge = format!("r={nonce}more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+                self.challenged = Some((first.to_owned(), challenge.clone()));
+                return (0, challenge);
+            }
+            let (first, challenge) = self.challenged.take().unwrap();
+            let (last, signature) =
+                answer_to(&challenge, &first, self.password, self.digest).unwrap();
+            let signature = signature.replacen("v=", self.signs, 1);
+            if said == last { (0, signature) } else { refused }
+        }
+    }
+
+    impl Write for Broker {
+        fn write(&mut self, request: &[u8]) -> io::Result<usize> {
+            let body = &request[4 + 8 + 2 + "orderctl".len()..];
+            let answer = if request[4..6] == HANDSHAKE.key.to_be_bytes() {
+                let is_known = Rest(body).text().unwrap() != "SCRAM-SHA-512";
+                i16::to_be_bytes(if is_known { 0 } else { 33 }).to_vec()
+            } else {
+                let said = Rest(body).bytes().unwrap();
+                let (error, told) = self.judge(std::str::from_utf8(said).unwrap());
+                [&error.to_be_bytes()[..], &text("why"), &bytes(told.as_bytes())].concat()
+            };
+            self.answer = io::Cursor::new(bytes(&[&[0; 4][..], &answer].concat()));
+            Ok(request.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Read for Broker {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.answer.read(buffer)
+        }
+    }
+
+    #[test]
+    fn who_is_let_in_and_who_is_believed_is_told_from_others() {
+        let said = |mechanism, password, signs| {
+            let password = Secret::from(password);
+            let login = Login { mechanism, user: "user".into(), password };
+            let (digest, answer) = (MessageDigest::sha256(), io::Cursor::default());
+            let mut broker = Broker { password: "pencil", signs, digest, challenged: None, answer };
+            login.log_in(&mut broker).err().map(|why| format!("{why:#}"))
+        };
+        use SaslMechanism::{Plain, ScramSha256, ScramSha512};
+        let refused = Some("the login was refused: why".to_owned());
+        for mechanism in [Plain, ScramSha256] {
+            assert_eq!(said(mechanism, "pencil", "v="), None);
+            assert_eq!(said(mechanism, "crayon", "v="), refused);
+        }
+        let impostor = said(ScramSha256, "pencil", "v=x");
+        assert_eq!(impostor.as_deref(), Some("the broker does not know the password"));
+        let unknown = said(ScramSha512, "pencil", "v=");
+        assert_eq!(unknown.as_deref(), Some("the broker takes no login by SCRAM-SHA-512"));
     }
 
     #[test]

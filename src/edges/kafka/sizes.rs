@@ -4,17 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
 
 use super::offsets::Place;
 use super::overview::Broker;
 use super::sasl::Login;
 use super::wire::{Api, Rest, exchange};
-use crate::config::KafkaSettings;
+use crate::config::{KafkaSettings, SecurityProtocol, host_and_port};
+use crate::console::Console;
 use crate::edges::handshake::{Opening, call, shake_hands};
 use crate::edges::trust::Trust;
 use crate::stop::Stop;
 
+/// How long all brokers together may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How often a stop is looked for meanwhile.
+const SLICE: Duration = Duration::from_millis(50);
+/// How long an answer holds: sizes change slowly, and each question is a login.
+const AGE: Duration = Duration::from_secs(10);
 /// How long a broker that did not answer is not asked again.
 const SILENCE: Duration = Duration::from_secs(60);
 /// All brokers from Kafka 2.0 on know it.
@@ -23,14 +34,14 @@ const DESCRIBE_LOG_DIRS: Api = Api { key: 35, version: 1 };
 const ALL_TOPICS: [u8; 4] = (-1_i32).to_be_bytes();
 
 /// Bytes on disk by partition.
-pub type Bytes = BTreeMap<Place, u64>;
+type Bytes = BTreeMap<Place, u64>;
 
 /// Asks brokers how much they hold.
 pub struct Sizes {
-    /// None when it cannot be spoken here.
-    security: Option<Security>,
-    /// Brokers that did not answer, and when.
-    silent: BTreeMap<i32, Instant>,
+    console: Console,
+    security: Arc<anyhow::Result<Security>>,
+    /// What each broker answered, if it did, and when.
+    asked: BTreeMap<i32, (Instant, Option<Bytes>)>,
 }
 
 /// How a connection begins.
@@ -40,75 +51,103 @@ struct Security {
 }
 
 impl Security {
-    fn of(settings: &KafkaSettings) -> Option<Security> {
+    fn of(settings: &KafkaSettings) -> anyhow::Result<Security> {
         let protocol = settings.get("security.protocol").unwrap_or("plaintext");
-        let (has_tls, has_login) = match protocol.to_ascii_lowercase().as_str() {
-            "plaintext" => (false, false),
-            "ssl" => (true, false),
-            "sasl_plaintext" => (false, true),
-            "sasl_ssl" => (true, true),
-            _ => return None,
+        let protocol = SecurityProtocol::parse(protocol).context("an unknown protocol")?;
+        let tls = protocol.has_tls().then(|| Trust::of_kafka(settings)).transpose()?;
+        let login = protocol.has_login().then(|| Login::of(settings)).transpose()?;
+        Ok(Security { tls, login })
+    }
+
+    fn ask(&self, address: &str) -> anyhow::Result<Bytes> {
+        let Some(trust) = &self.tls else {
+            return ask_over(&mut call(address)?, self.login.as_ref());
         };
-        let tls = if has_tls { Some(Trust::of_kafka(settings).ok()?) } else { None };
-        let login = if has_login { Some(Login::of(settings)?) } else { None };
-        Some(Security { tls, login })
+        let (shown, mut connection) = shake_hands(address, Opening::AtOnce, trust)?;
+        match shown.fault(address, trust) {
+            None => ask_over(&mut connection, self.login.as_ref()),
+            // Not told anything, least of all a password.
+            Some(fault) => bail!(fault),
+        }
     }
 }
 
 impl Sizes {
     /// Nothing is contacted yet.
-    pub fn new(settings: &KafkaSettings) -> Sizes {
-        Sizes { security: Security::of(settings), silent: BTreeMap::new() }
+    pub fn new(settings: &KafkaSettings, console: &Console) -> Sizes {
+        let security = Arc::new(Security::of(settings));
+        Sizes { console: console.clone(), security, asked: BTreeMap::new() }
     }
 
-    /// What each broker holds, of those that tell; one that does not answer may take
-    /// some seconds, once a minute.
-    pub fn ask(&mut self, brokers: &[Broker], stop: &Stop) -> BTreeMap<i32, Bytes> {
+    /// Asks those whose last answer is more than 10 s old. Takes 5 s at most; who has
+    /// not answered then is not asked for a minute.
+    pub fn ask(&mut self, brokers: &[Broker], stop: &Stop) {
+        let is_known = |broker: &&Broker| {
+            let asked = self.asked.get(&broker.id);
+            asked
+                .is_some_and(|(at, told)| at.elapsed() < if told.is_some() { AGE } else { SILENCE })
+        };
+        let (_, due): (Vec<&Broker>, _) = brokers.iter().partition(is_known);
+        let answers = self.question(&due);
+        let deadline = Instant::now() + LIMIT;
         let mut told = BTreeMap::new();
-        for broker in brokers {
-            let is_silent = self.silent.get(&broker.id).is_some_and(|at| at.elapsed() < SILENCE);
-            if is_silent || stop.requested() {
-                continue;
-            }
-            match self.ask_one(broker) {
-                Some(bytes) => drop(told.insert(broker.id, bytes)),
-                None => drop(self.silent.insert(broker.id, Instant::now())),
-            }
+        while told.len() < due.len() && Instant::now() < deadline && !stop.requested() {
+            told.extend(answers.recv_timeout(SLICE));
         }
-        told
+        for broker in due {
+            let answer = told.remove(&broker.id).unwrap_or_else(|| bail!("no answer in time"));
+            if let Err(why) = &answer {
+                let (id, host) = (broker.id, &broker.host);
+                self.console.detail(format!("no sizes from broker {id} at {host}: {why:#}"));
+            }
+            self.asked.insert(broker.id, (Instant::now(), answer.ok()));
+        }
     }
 
-    fn ask_one(&self, broker: &Broker) -> Option<Bytes> {
-        let address = match broker.host.contains(':') {
-            true => format!("[{}]:{}", broker.host, broker.port),
-            false => format!("{}:{}", broker.host, broker.port),
-        };
-        let Security { tls, login } = self.security.as_ref()?;
-        let Some(trust) = tls else {
-            return ask_over(&mut call(&address).ok()?, login.as_ref());
-        };
-        let (shown, mut connection) = shake_hands(&address, Opening::AtOnce, trust).ok()?;
-        if shown.distrust.is_some() {
-            return None;
+    /// What a broker holds of a partition, as far as it has told.
+    pub fn on(&self, broker: i32, place: &Place) -> Option<u64> {
+        let (_, told) = self.asked.get(&broker)?;
+        told.as_ref()?.get(place).copied()
+    }
+
+    /// Asks brokers, each on a thread of its own: names are looked up without a limit
+    /// of time. Who answers too late ends with the process.
+    fn question(&self, brokers: &[&Broker]) -> Receiver<(i32, anyhow::Result<Bytes>)> {
+        let (sender, answers) = mpsc::channel();
+        for broker in brokers {
+            let (sender, security) = (sender.clone(), Arc::clone(&self.security));
+            let (id, address) = (broker.id, host_and_port(&broker.host, broker.port));
+            std::thread::spawn(move || {
+                let answer = match &*security {
+                    Ok(security) => security.ask(&address),
+                    Err(why) => Err(anyhow::anyhow!("{why:#}")),
+                };
+                // The receiver is gone when it took too long.
+                let _ = sender.send((id, answer));
+            });
         }
-        ask_over(&mut connection, login.as_ref())
+        answers
     }
 }
 
-fn ask_over(stream: &mut (impl Read + Write), login: Option<&Login>) -> Option<Bytes> {
+fn ask_over(stream: &mut (impl Read + Write), login: Option<&Login>) -> anyhow::Result<Bytes> {
     if let Some(login) = login {
         login.log_in(stream)?;
     }
-    parse(&exchange(stream, DESCRIBE_LOG_DIRS, &ALL_TOPICS).ok()?)
+    let answer = exchange(stream, DESCRIBE_LOG_DIRS, &ALL_TOPICS)?;
+    let (directories, bytes) = parse(&answer).context("an answer that is none")?;
+    ensure!(directories > 0, "this login may not describe the cluster");
+    Ok(bytes)
 }
 
-/// What stands in an answer; none when it is none, or names nothing, as to a login
-/// that may not ask.
-fn parse(answer: &[u8]) -> Option<Bytes> {
+/// How many directories stand in an answer, and what is in them; none when it is no
+/// answer.
+fn parse(answer: &[u8]) -> Option<(i32, Bytes)> {
     let mut rest = Rest(answer);
     let _throttle_ms = rest.int32()?;
+    let directories = rest.int32()?;
     let mut bytes = Bytes::new();
-    for _directory in 0..rest.int32()? {
+    for _directory in 0..directories {
         let (_error, _path) = (rest.int16()?, rest.text()?);
         for _topic in 0..rest.int32()? {
             let topic = rest.text()?;
@@ -122,7 +161,7 @@ fn parse(answer: &[u8]) -> Option<Bytes> {
             }
         }
     }
-    (!bytes.is_empty()).then_some(bytes)
+    Some((directories, bytes))
 }
 
 #[cfg(test)]
@@ -149,16 +188,16 @@ mod tests {
     fn an_answer_names_bytes_by_partition_but_not_those_of_copies_under_way() {
         let told = parse(&answer(&[(0, 17, 0), (3, 5_000_000_000, 0), (3, 4, 1)])).unwrap();
         let place = |partition| ("orders".to_owned(), partition);
-        assert_eq!(told, Bytes::from([(place(0), 17), (place(3), 5_000_000_000)]));
+        assert_eq!(told, (1, Bytes::from([(place(0), 17), (place(3), 5_000_000_000)])));
+        assert_eq!(parse(&answer(&[])), Some((1, Bytes::new())));
     }
 
     #[test]
-    fn an_answer_that_ends_early_or_names_nothing_tells_nothing() {
+    fn an_answer_that_ends_early_or_has_an_impossible_size_is_none() {
         let whole = answer(&[(0, 17, 0), (1, 18, 0)]);
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), None, "{length} bytes");
         }
-        assert_eq!(parse(&answer(&[])), None);
         assert_eq!(parse(&answer(&[(0, -1, 0)])), None);
     }
 }

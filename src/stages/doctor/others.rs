@@ -7,6 +7,7 @@ use super::finding::{Check, Sheet};
 use super::link::{Cures, LIMIT, blocking, is_local, note_handshake, reach};
 use crate::config::certificates::CertificateDirectory;
 use crate::config::creds::{SearchCreds, SmtpCreds, SmtpSecurity};
+use crate::config::host_and_port;
 use crate::edges::handshake::{Connection, Distrust, Opening, call, shake_hands};
 use crate::edges::trust::Trust;
 use crate::edges::{search, smtp};
@@ -38,7 +39,7 @@ fn trust(directory: Option<&CertificateDirectory>) -> Trust {
 /// Looks at the mail server. Its login is not tried: no mail is sent either.
 pub async fn mail(creds: &SmtpCreds, directory: Option<&CertificateDirectory>) -> Sheet {
     let mut sheet = Sheet::new("smtp");
-    let address = address(&creds.hostname, creds.port);
+    let address = host_and_port(&creds.hostname, creds.port);
     if !is_reached(&mut sheet, &address, "the mail server").await {
         return sheet;
     }
@@ -172,14 +173,6 @@ fn no_answer(address: &str, error: &io::Error, expected: &str) -> String {
 
 fn silent(address: &str) -> String {
     format!("{address} says nothing within {} s: check the port", LIMIT.as_secs())
-}
-
-/// `host:port`, with an IPv6 address in brackets.
-fn address(host: &str, port: u16) -> String {
-    match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
 }
 
 #[cfg(test)]

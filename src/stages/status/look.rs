@@ -10,10 +10,10 @@ use crate::config::KafkaSettings;
 use crate::edges::kafka::groups::{Group, Member};
 use crate::edges::kafka::offsets::Place;
 use crate::edges::kafka::overview::{Overview, Partition, Topic};
-use crate::edges::kafka::sizes::{Bytes, Sizes};
+use crate::edges::kafka::sizes::Sizes;
 use crate::stop::Stop;
 
-/// Looks again and again through the same connections.
+/// Looks again and again through the same clients.
 pub struct Looker<'a> {
     args: &'a Args,
     overview: Overview,
@@ -36,7 +36,8 @@ impl<'a> Looker<'a> {
         context: &'a Context,
     ) -> anyhow::Result<Looker<'a>> {
         let overview = Overview::new(settings, &context.console, &context.stop)?;
-        let (sizes, cities) = (Sizes::new(settings), Cities::new(&args.prefix, settings, context));
+        let (sizes, cities) =
+            (Sizes::new(settings, &context.console), Cities::new(&args.prefix, settings, context));
         Ok(Looker { args, overview, sizes, cities, stop: &context.stop })
     }
 
@@ -52,15 +53,11 @@ impl<'a> Looker<'a> {
     pub fn look(&mut self) -> anyhow::Result<Status> {
         let (args, overview) = (self.args, &self.overview);
         let time = format!("{:.3}", jiff::Timestamp::now());
-        let topics = overview.topics()?;
+        let (topics, brokers) = overview.topics()?;
         let shows_topics = args.shows(Section::Topics);
-        let cluster = match args.shows(Section::Cluster) || shows_topics {
+        let cluster = match args.shows(Section::Cluster) {
             true => Some(overview.cluster()?),
             false => None,
-        };
-        let bytes = match &cluster {
-            Some(cluster) if shows_topics => self.sizes.ask(&cluster.brokers, self.stop),
-            _ => BTreeMap::new(),
         };
         let groups = match args.shows(Section::Groups) {
             true => Some(overview.groups(|name| args.wants_group(name))?),
@@ -71,12 +68,15 @@ impl<'a> Looker<'a> {
             true => Some(self.cities.look(&topics, &ends)?),
             false => None,
         };
+        if shows_topics {
+            self.sizes.ask(&brokers, self.stop);
+        }
         let wanted = || topics.iter().filter(|topic| args.wants_topic(&topic.name));
         Ok(Status {
             time,
-            cluster: cluster.filter(|_| args.shows(Section::Cluster)).map(ClusterLine::from),
+            cluster: cluster.map(ClusterLine::from),
             topics: shows_topics
-                .then(|| wanted().map(|topic| topic_line(topic, &ends, &bytes)).collect()),
+                .then(|| wanted().map(|topic| topic_line(topic, &ends, &self.sizes)).collect()),
             groups: groups.map(|groups| self.group_lines(groups, &topics, &ends)),
             city_topics,
             details_topics: !args.topic_name.is_empty(),
@@ -114,11 +114,10 @@ impl<'a> Looker<'a> {
     }
 }
 
-fn topic_line(topic: &Topic, ends: &Ends, bytes: &BTreeMap<i32, Bytes>) -> TopicLine {
+fn topic_line(topic: &Topic, ends: &Ends, sizes: &Sizes) -> TopicLine {
     let partition = |one: &Partition| {
         let place = (topic.name.clone(), one.id);
         let ends = ends.get(&place).copied();
-        let held = one.leader.and_then(|leader| bytes.get(&leader));
         PartitionLine {
             partition: one.id,
             leader: one.leader,
@@ -127,7 +126,7 @@ fn topic_line(topic: &Topic, ends: &Ends, bytes: &BTreeMap<i32, Bytes>) -> Topic
             low: ends.map(|(low, _)| low),
             high: ends.map(|(_, high)| high),
             records: ends.map(|(low, high)| high - low),
-            bytes: held.and_then(|held| held.get(&place).copied()),
+            bytes: one.leader.and_then(|leader| sizes.on(leader, &place)),
         }
     };
     let partitions: Vec<PartitionLine> = topic.partitions.iter().map(partition).collect();

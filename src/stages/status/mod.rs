@@ -71,7 +71,7 @@ pub struct Args {
 enum Section {
     /// Id, controller, brokers
     Cluster,
-    /// Partitions, replicas, how many records
+    /// Partitions, replicas, how many records, sizes
     Topics,
     /// State, members, lag
     Groups,
