@@ -8,6 +8,11 @@ use orderctl::console::say_error;
 use orderctl::error::exit_code;
 use orderctl::stop::Stop;
 
+// Also of the C libraries: see Cargo.toml.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
     let format = cli.log_format();

@@ -10,8 +10,8 @@
 //! orderctl is measured from the start of the process to its end; the reference
 //! by the rate from its first record to its last, without the start of the
 //! virtual machine and without its last commit. Its rate from start to end is
-//! printed beside. A round that is not counted goes before the others, in which
-//! the fresh broker compiles its own code. ORDERCTL_BENCH_RECORDS and
+//! printed beside. In each row a round that is not counted goes before the others,
+//! in which the fresh broker compiles its own code. ORDERCTL_BENCH_RECORDS and
 //! ORDERCTL_BENCH_ROUNDS change the size. Needs a Java compiler and Maven.
 
 mod published;
