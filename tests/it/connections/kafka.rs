@@ -172,7 +172,10 @@ fn tls_against_plaintext_and_the_reverse_name_the_protocol_to_set() {
 fn a_wrong_login_names_what_to_check() {
     let message = refusal(&with(login(), &["sasl.password=hunter2"]));
     assert_says(&message, &["refuses the SASL login", "password"]);
-    let message = refusal(&with(login(), &["sasl.mechanism=PLAIN"]));
+    // The one that the broker does not take.
+    let token = ["sasl.mechanism=OAUTHBEARER", "enable.sasl.oauthbearer.unsecure.jwt=true"];
+    let message =
+        refusal(&with(login(), &[token[0], token[1], "sasl.oauthbearer.config=principal=app"]));
     assert_says(&message, &["--sasl-mechanism", "SCRAM-SHA-256"]);
 }
 
