@@ -117,6 +117,7 @@ pub fn start(tools: &Tools, folder: &Folder) -> anyhow::Result<()> {
         "-Xmx96m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        "-XX:+PerfDisableSharedMem",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         "@options",
