@@ -69,6 +69,10 @@ impl Kafka {
         let created = block_on(admin.create_topics([&new], &options));
         let results = created.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
+        // The controller knows it before the broker does.
+        eventually("the broker knows the topic", LIMIT, || {
+            self.partitions(topic) == partitions as usize
+        });
     }
 
     /// Adds partitions to a topic, so that it has this many.
