@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -92,7 +92,11 @@ impl Sizes {
         let deadline = Instant::now() + LIMIT;
         let mut told = BTreeMap::new();
         while told.len() < due.len() && Instant::now() < deadline && !stop.requested() {
-            told.extend(answers.recv_timeout(SLICE));
+            match answers.recv_timeout(SLICE) {
+                Ok((id, answer)) => drop(told.insert(id, answer)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         for broker in due {
             let answer = told.remove(&broker.id).unwrap_or_else(|| bail!("no answer in time"));
