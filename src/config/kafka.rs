@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::address::join_address;
 use super::certificates::{self, CertificateDirectory};
 use super::creds::{self, KafkaCreds};
 use super::environment::Environment;
@@ -98,7 +99,7 @@ impl KafkaSettings {
     }
 
     fn add_creds(&mut self, creds: &KafkaCreds) {
-        self.set("bootstrap.servers", host_and_port(&creds.hostname, creds.port));
+        self.set("bootstrap.servers", join_address(&creds.hostname, creds.port));
         if let Some(protocol) = creds.security_protocol {
             self.set("security.protocol", protocol.name());
         }
@@ -251,15 +252,6 @@ fn canonical(name: &str) -> &str {
         "metadata.broker.list" => "bootstrap.servers",
         "sasl.mechanisms" => "sasl.mechanism",
         other => other,
-    }
-}
-
-/// `host:port`, with an IPv6 address in brackets.
-pub fn host_and_port(hostname: &str, port: u16) -> String {
-    if hostname.contains(':') && !hostname.starts_with('[') {
-        format!("[{hostname}]:{port}")
-    } else {
-        format!("{hostname}:{port}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings resolved once into typed values: flag, then environment, then
 //! file, then default. Every environment variable is named in this module.
 
+pub mod address;
 pub mod args;
 pub mod certificates;
 pub mod creds;
@@ -22,7 +23,7 @@ use clap::Args;
 
 pub use creds::Creds;
 pub use environment::Environment;
-pub use kafka::{KafkaSettings, host_and_port};
+pub use kafka::KafkaSettings;
 pub use postgres::{ClientCertificate, PostgresSettings, RootCertificate, SslMode};
 pub use secret::Secret;
 pub use security::{SaslMechanism, SecurityProtocol};

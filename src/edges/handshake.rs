@@ -15,6 +15,7 @@ use openssl::x509::X509Ref;
 
 use super::tls::days_left;
 use super::trust::{Trust, issuer, printable, subject, system_authorities};
+use crate::config::address::split_address;
 
 /// How long the server may take for each step.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -183,12 +184,6 @@ pub fn call(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Host and port of `host:port` or `[address]:port`.
-pub fn split_address(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
-}
-
 fn names(certificate: &X509Ref) -> Vec<String> {
     let mut names = Vec::new();
     for name in certificate.subject_alt_names().iter().flatten() {
@@ -338,14 +333,6 @@ mod tests {
         }
         let good = Shown { distrust: None, ..shown(Distrust::Expired) };
         assert_eq!(good.fault("h:1", &ours), None);
-    }
-
-    #[test]
-    fn addresses_of_both_families_are_taken_apart() {
-        assert_eq!(split_address("h:1"), Some(("h", 1)));
-        assert_eq!(split_address("[::1]:5432"), Some(("::1", 5432)));
-        assert_eq!(split_address("h"), None);
-        assert_eq!(split_address("h:port"), None);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::offsets::Place;
 use super::overview::Broker;
 use super::sasl::Login;
 use super::wire::{Api, Rest, exchange};
-use crate::config::{KafkaSettings, SecurityProtocol, host_and_port};
+use crate::config::address::join_address;
+use crate::config::{KafkaSettings, SecurityProtocol};
 use crate::console::Console;
 use crate::edges::handshake::{Opening, call, shake_hands};
 use crate::edges::trust::Trust;
@@ -120,7 +121,7 @@ impl Sizes {
         let (sender, answers) = mpsc::channel();
         for broker in brokers {
             let (sender, security) = (sender.clone(), Arc::clone(&self.security));
-            let (id, address) = (broker.id, host_and_port(&broker.host, broker.port));
+            let (id, address) = (broker.id, join_address(&broker.host, broker.port));
             std::thread::spawn(move || {
                 let answer = match &*security {
                     Ok(security) => security.ask(&address),

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use super::finding::{Check, Sheet, Status, grade_expiry};
 use super::hints::Provider;
+use crate::config::address::split_address;
 use crate::console::plural;
-use crate::edges::handshake::{Distrust, NoHandshake, Shown, split_address};
+use crate::edges::handshake::{Distrust, NoHandshake, Shown};
 use crate::edges::trust::Trust;
 
 /// How long a probe may take.

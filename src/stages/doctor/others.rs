@@ -5,9 +5,9 @@ use std::io;
 
 use super::finding::{Check, Sheet};
 use super::link::{Cures, LIMIT, blocking, is_local, note_handshake, reach};
+use crate::config::address::join_address;
 use crate::config::certificates::CertificateDirectory;
 use crate::config::creds::{SearchCreds, SmtpCreds, SmtpSecurity};
-use crate::config::host_and_port;
 use crate::edges::handshake::{Connection, Distrust, Opening, call, shake_hands};
 use crate::edges::trust::Trust;
 use crate::edges::{search, smtp};
@@ -39,7 +39,7 @@ fn trust(directory: Option<&CertificateDirectory>) -> Trust {
 /// Looks at the mail server. Its login is not tried: no mail is sent either.
 pub async fn mail(creds: &SmtpCreds, directory: Option<&CertificateDirectory>) -> Sheet {
     let mut sheet = Sheet::new("smtp");
-    let address = host_and_port(&creds.hostname, creds.port);
+    let address = join_address(&creds.hostname, creds.port);
     if !is_reached(&mut sheet, &address, "the mail server").await {
         return sheet;
     }
