@@ -198,7 +198,7 @@ impl Overview {
     /// # Errors
     /// When the cluster cannot be reached, or does not answer for 20 s, or a stop
     /// is requested.
-    pub fn topics(&self) -> anyhow::Result<(Vec<Topic>, Vec<Broker>)> {
+    pub fn topics_and_brokers(&self) -> anyhow::Result<(Vec<Topic>, Vec<Broker>)> {
         let metadata = self.metadata()?;
         let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let mut topics: Vec<Topic> = found.map(topic).collect();

@@ -53,7 +53,7 @@ impl<'a> Looker<'a> {
     pub fn look(&mut self) -> anyhow::Result<Status> {
         let (args, overview) = (self.args, &self.overview);
         let time = format!("{:.3}", jiff::Timestamp::now());
-        let (topics, brokers) = overview.topics()?;
+        let (topics, brokers) = overview.topics_and_brokers()?;
         let shows_topics = args.shows(Section::Topics);
         let cluster = match args.shows(Section::Cluster) {
             true => Some(overview.cluster()?),
