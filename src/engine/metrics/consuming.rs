@@ -1,36 +1,29 @@
 //! The figures of `consume`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use super::commits::{Commits, Words};
 use super::text::Exposition;
-use super::{Cause, Figures, Histogram, RejectReason};
+use super::{Cause, Figures, RejectReason};
 use crate::engine::run::Totals;
 
-/// Seconds; from a batch that is small to a database that is away.
-pub(super) const COMMIT_BOUNDS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Seconds; from at once to a backlog of a day.
-pub(super) const EVENT_BOUNDS: &[f64] = &[
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0,
-];
+const WORDS: Words = Words {
+    commit: "From taking up a batch to the answer to its COMMIT, with all tries.",
+    event_name: "orderctl_event_to_row_seconds",
+    event: "From a record's timestamp to the commit of its batch.",
+    last: "When a batch was committed last, in seconds since 1970 UTC.",
+    lag: "Records of the partition that are not in the database yet.",
+};
 
 /// The figures of a run of `consume`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consuming {
-    topic: String,
     group: String,
     table: String,
     totals: Totals,
-    bytes: u64,
-    rejects: [u64; RejectReason::ALL.len()],
     retries: [u64; Cause::ALL.len()],
-    rebalances: u64,
-    commit_seconds: Histogram,
-    event_to_row_seconds: Histogram,
-    last_commit: Option<SystemTime>,
-    /// Records that are not in the database yet, for each partition assigned.
-    lag: BTreeMap<i32, u64>,
+    commits: Commits,
 }
 
 /// A batch that is in the table, as far as it is counted.
@@ -55,35 +48,19 @@ impl Consuming {
     /// With nothing done yet.
     pub fn new(topic: &str, group: &str, table: &str) -> Consuming {
         Consuming {
-            topic: topic.to_owned(),
             group: group.to_owned(),
             table: table.to_owned(),
             totals: Totals::default(),
-            bytes: 0,
-            rejects: Default::default(),
             retries: Default::default(),
-            rebalances: 0,
-            commit_seconds: Histogram::new(COMMIT_BOUNDS),
-            event_to_row_seconds: Histogram::new(EVENT_BOUNDS),
-            last_commit: None,
-            lag: BTreeMap::new(),
+            commits: Commits::new(topic),
         }
     }
 
     /// Counts a batch that is in the table.
     pub fn count(&mut self, written: Written<'_>) {
         self.totals = written.totals;
-        self.bytes += written.bytes;
-        for reason in written.rejects {
-            self.rejects[reason as usize] += 1;
-        }
-        self.commit_seconds.observe(written.took.as_secs_f64(), 1);
-        self.last_commit = Some(written.at);
-        let at_ms = written.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        for (time_ms, records) in written.times {
-            let seconds = at_ms.saturating_sub(*time_ms) as f64 / 1000.0;
-            self.event_to_row_seconds.observe(seconds, *records);
-        }
+        self.commits.count_rejects(written.rejects);
+        self.commits.count(written.at, written.took, written.bytes, written.times);
     }
 
     /// Counts a try that will be repeated.
@@ -93,77 +70,39 @@ impl Consuming {
 
     /// Counts an assignment of partitions by the group.
     pub fn count_rebalance(&mut self) {
-        self.rebalances += 1;
+        self.commits.count_rebalance();
     }
 
     /// Takes the lag of each partition assigned; of others nothing is shown.
     pub fn set_lag(&mut self, lag: BTreeMap<i32, u64>) {
-        self.lag = lag;
+        self.commits.lag = lag;
     }
 
     pub(super) fn figures(&self) -> Figures {
-        let fields = BTreeMap::from([
+        let mut fields = BTreeMap::from([
             ("read", self.totals.read.into()),
-            ("bytes", self.bytes.into()),
             ("stored", self.totals.stored.into()),
             ("duplicates", self.totals.duplicates.into()),
             ("rejected", self.totals.rejected.into()),
             ("batches", self.totals.batches.into()),
-            ("rebalances", self.rebalances.into()),
             ("retries", self.retries.iter().sum::<u64>().into()),
-            ("partitions", self.lag.len().into()),
-            ("lag", self.lag.values().sum::<u64>().into()),
         ]);
+        fields.extend(self.commits.fields());
         Figures { records: self.totals.read, fields }
     }
 
     pub(super) fn render(&self, out: &mut Exposition) {
         let facts = [
-            ("topic", self.topic.as_str()),
+            ("topic", self.commits.topic()),
             ("group", self.group.as_str()),
             ("table", self.table.as_str()),
         ];
         out.info("orderctl_consume_info", "What is stored, and where.", &facts);
-        self.render_counts(out);
-        self.render_classes(out);
-        out.histogram(
-            "orderctl_commit_duration_seconds",
-            "From taking up a batch to the answer to its COMMIT, with all tries.",
-            &self.commit_seconds,
-        );
-        out.histogram(
-            "orderctl_event_to_row_seconds",
-            "From a record's timestamp to the commit of its batch.",
-            &self.event_to_row_seconds,
-        );
-        if let Some(at) = self.last_commit {
-            let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            out.gauge(
-                "orderctl_last_commit_timestamp_seconds",
-                "When a batch was committed last, in seconds since 1970 UTC.",
-                seconds,
-            );
-        }
-        out.gauge(
-            "orderctl_partitions_assigned",
-            "Partitions that this worker reads.",
-            self.lag.len(),
-        );
-        let name = "orderctl_partition_lag_records";
-        out.family(name, "gauge", "Records of the partition that are not in the database yet.");
-        for (partition, lag) in &self.lag {
-            let partition = partition.to_string();
-            out.sample(name, &[("topic", &self.topic), ("partition", &partition)], lag);
-        }
-    }
-
-    fn render_counts(&self, out: &mut Exposition) {
         out.counter(
             "orderctl_records_read_total",
             "Records whose effect is committed: stored, duplicate or rejected.",
             self.totals.read,
         );
-        out.counter("orderctl_read_bytes_total", "Payloads of these records.", self.bytes);
         out.counter("orderctl_rows_stored_total", "Rows inserted or updated.", self.totals.stored);
         out.counter(
             "orderctl_duplicates_skipped_total",
@@ -171,29 +110,19 @@ impl Consuming {
             self.totals.duplicates,
         );
         out.counter("orderctl_batches_total", "Transactions committed.", self.totals.batches);
-        out.counter(
-            "orderctl_rebalances_total",
-            "Times that the group assigned partitions to this worker anew.",
-            self.rebalances,
-        );
-    }
-
-    fn render_classes(&self, out: &mut Exposition) {
-        let name = "orderctl_records_rejected_total";
-        out.family(name, "counter", "Records that are dead letters, by class of reason.");
-        for reason in RejectReason::ALL {
-            out.sample(name, &[("reason", reason.name())], self.rejects[reason as usize]);
-        }
         let name = "orderctl_retries_total";
         out.family(name, "counter", "Tries that failed and will be repeated, by cause.");
         for cause in Cause::ALL {
             out.sample(name, &[("cause", cause.name())], self.retries[cause as usize]);
         }
+        self.commits.render(out, WORDS);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn counted() -> Consuming {

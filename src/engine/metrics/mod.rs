@@ -5,6 +5,7 @@
 //! record, and under one lock, so that figures read together belong together.
 
 mod classes;
+mod commits;
 mod consuming;
 mod histogram;
 mod mailing;

@@ -1,30 +1,30 @@
 //! The figures of the stages from Kafka to Kafka.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use super::consuming::{COMMIT_BOUNDS, EVENT_BOUNDS};
+use super::commits::{Commits, Words};
 use super::text::Exposition;
-use super::{Figures, Histogram, RejectReason};
+use super::{Figures, RejectReason};
 use crate::engine::record::Moments;
 use crate::engine::relay::Totals;
+
+const WORDS: Words = Words {
+    commit: "From the wish to commit a transaction to its end, with all tries.",
+    event_name: "orderctl_event_to_commit_seconds",
+    event: "From a record's timestamp to the commit of what was made of it.",
+    last: "When a transaction was committed last, in seconds since 1970 UTC.",
+    lag: "Records of the partition whose results are not committed yet.",
+};
 
 /// The figures of a run of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relaying {
     stage: &'static str,
-    topic: String,
     group: String,
     totals: Totals,
-    bytes: u64,
-    rejects: [u64; RejectReason::ALL.len()],
     retries: u64,
-    rebalances: u64,
-    commit_seconds: Histogram,
-    event_to_commit_seconds: Histogram,
-    last_commit: Option<SystemTime>,
-    /// Records whose results are not committed yet, for each partition assigned.
-    lag: BTreeMap<i32, u64>,
+    commits: Commits,
 }
 
 /// A transaction that is committed, as far as it is counted beside the totals.
@@ -43,35 +43,18 @@ impl Relaying {
     pub fn new(stage: &'static str, topic: &str, group: &str) -> Relaying {
         Relaying {
             stage,
-            topic: topic.to_owned(),
             group: group.to_owned(),
             totals: Totals::default(),
-            bytes: 0,
-            rejects: Default::default(),
             retries: 0,
-            rebalances: 0,
-            commit_seconds: Histogram::new(COMMIT_BOUNDS),
-            event_to_commit_seconds: Histogram::new(EVENT_BOUNDS),
-            last_commit: None,
-            lag: BTreeMap::new(),
+            commits: Commits::new(topic),
         }
     }
 
     /// Counts a transaction: the totals with it, and how long its commit took.
     pub fn count(&mut self, totals: &Totals, relayed: Relayed, took: Duration) {
-        let at = SystemTime::now();
         self.totals.clone_from(totals);
-        self.bytes += relayed.bytes;
-        for reason in relayed.rejects {
-            self.rejects[reason as usize] += 1;
-        }
-        self.commit_seconds.observe(took.as_secs_f64(), 1);
-        self.last_commit = Some(at);
-        let at_ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        for (time_ms, records) in relayed.times.runs() {
-            let seconds = at_ms.saturating_sub(*time_ms) as f64 / 1000.0;
-            self.event_to_commit_seconds.observe(seconds, *records);
-        }
+        self.commits.count_rejects(relayed.rejects);
+        self.commits.count(SystemTime::now(), took, relayed.bytes, relayed.times.runs());
     }
 
     /// Counts a transaction that came to nothing and is done again.
@@ -81,12 +64,12 @@ impl Relaying {
 
     /// Counts an assignment of partitions by the group.
     pub fn count_rebalance(&mut self) {
-        self.rebalances += 1;
+        self.commits.count_rebalance();
     }
 
     /// Takes the lag of each partition assigned; of others nothing is shown.
     pub fn set_lag(&mut self, lag: BTreeMap<i32, u64>) {
-        self.lag = lag;
+        self.commits.lag = lag;
     }
 
     /// Which stage it is.
@@ -95,72 +78,31 @@ impl Relaying {
     }
 
     pub(super) fn figures(&self) -> Figures {
-        let fields = BTreeMap::from([
+        let mut fields = BTreeMap::from([
             ("read", self.totals.read.into()),
-            ("bytes", self.bytes.into()),
             ("published", self.totals.published.into()),
             ("rejected", self.totals.rejected.into()),
             ("commits", self.totals.commits.into()),
-            ("rebalances", self.rebalances.into()),
             ("retries", self.retries.into()),
-            ("partitions", self.lag.len().into()),
-            ("lag", self.lag.values().sum::<u64>().into()),
         ]);
+        fields.extend(self.commits.fields());
         Figures { records: self.totals.read, fields }
     }
 
     pub(super) fn render(&self, out: &mut Exposition) {
-        let facts = [("stage", self.stage), ("topic", &*self.topic), ("group", &*self.group)];
+        let facts =
+            [("stage", self.stage), ("topic", self.commits.topic()), ("group", &*self.group)];
         out.info("orderctl_relay_info", "What is processed, and as which group.", &facts);
-        self.render_counts(out);
-        out.histogram(
-            "orderctl_commit_duration_seconds",
-            "From the wish to commit a transaction to its end, with all tries.",
-            &self.commit_seconds,
-        );
-        out.histogram(
-            "orderctl_event_to_commit_seconds",
-            "From a record's timestamp to the commit of what was made of it.",
-            &self.event_to_commit_seconds,
-        );
-        if let Some(at) = self.last_commit {
-            let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            out.gauge(
-                "orderctl_last_commit_timestamp_seconds",
-                "When a transaction was committed last, in seconds since 1970 UTC.",
-                seconds,
-            );
-        }
-        out.gauge(
-            "orderctl_partitions_assigned",
-            "Partitions that this worker reads.",
-            self.lag.len(),
-        );
-        let name = "orderctl_partition_lag_records";
-        out.family(name, "gauge", "Records of the partition whose results are not committed yet.");
-        for (partition, lag) in &self.lag {
-            let partition = partition.to_string();
-            out.sample(name, &[("topic", &self.topic), ("partition", &partition)], lag);
-        }
-    }
-
-    fn render_counts(&self, out: &mut Exposition) {
         out.counter(
             "orderctl_records_read_total",
             "Records whose results are committed.",
             self.totals.read,
         );
-        out.counter("orderctl_read_bytes_total", "Payloads of these records.", self.bytes);
         out.counter(
             "orderctl_records_published_total",
             "Records made of them, without dead letters.",
             self.totals.published,
         );
-        let name = "orderctl_records_rejected_total";
-        out.family(name, "counter", "Records that are dead letters, by class of reason.");
-        for reason in RejectReason::ALL {
-            out.sample(name, &[("reason", reason.name())], self.rejects[reason as usize]);
-        }
         let name = "orderctl_step_counts_total";
         out.family(name, "counter", "What the stage counts of its own.");
         for (what, number) in &self.totals.counts {
@@ -172,11 +114,7 @@ impl Relaying {
             "Transactions that came to nothing and were done again.",
             self.retries,
         );
-        out.counter(
-            "orderctl_rebalances_total",
-            "Times that the group assigned partitions to this worker anew.",
-            self.rebalances,
-        );
+        self.commits.render(out, WORDS);
     }
 }
 
