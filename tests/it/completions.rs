@@ -52,7 +52,7 @@ fn bash_completes_topics_groups_and_tables_that_there_are() {
     sandbox.store("completed_table").finish().success();
     // The first answers of a busy broker may take longer than a shell waits.
     let soon = |line: &str, expected: &str| {
-        eventually(line, Duration::from_secs(30), || candidates(line) == [expected]);
+        eventually(line, || candidates(line) == [expected]);
     };
     soon(&format!("orderctl consume --topic-name {topic}"), topic);
     soon(&format!("orderctl consume --topic-name = {topic}"), topic);

@@ -11,15 +11,12 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use rdkafka::Message as _;
 use rdkafka::message::{Headers as _, OwnedMessage};
 use serde_json::Value;
 
-use crate::support::{Run, Sandbox, kafka, order, order_with, sql, sql_value};
-
-const LIMIT: Duration = Duration::from_secs(90);
+use crate::support::{PATIENCE, Run, Sandbox, kafka, order, order_with, sql, sql_value};
 
 /// A topic with so many rejected orders, one good one before them, and their
 /// letters in the ledger.
@@ -45,7 +42,7 @@ fn dlq<'a>(sandbox: &Sandbox, subcommand: &str, args: impl IntoIterator<Item = &
 
 /// Redrives all letters of the sandbox.
 fn redrive(sandbox: &Sandbox) -> Run {
-    dlq(sandbox, "redrive", ["--all"]).limit(LIMIT)
+    dlq(sandbox, "redrive", ["--all"]).limit(PATIENCE)
 }
 
 /// The numbers of the sandbox's letters.

@@ -10,9 +10,7 @@ use rdkafka::{ClientConfig, Message as _};
 use serde_json::{Value, json};
 
 use crate::seen::Watched;
-use crate::support::{Raw, Run, Sandbox, eventually, kafka, orderctl, sql};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::support::{PATIENCE, Raw, Run, Sandbox, eventually, kafka, orderctl, sql};
 
 /// A sandbox whose topic is where users come from.
 struct Users(Sandbox);
@@ -148,14 +146,14 @@ fn a_process_that_is_killed_is_followed_by_two_without_loss_or_doubles() {
     let both = users.enrich("--instance w").spawn();
     users.publish(0..300);
     let some = || !kafka().read_all(&users.to()).is_empty();
-    eventually("the first users are enriched", LIMIT, some);
+    eventually("the first users are enriched", some);
     users.publish(300..600);
     both.kill();
     let steps = ["timestamp", "tags"]
         .map(|step| users.enrich(&format!("--step {step} --instance w")).spawn());
     users.publish(600..700);
     let all = || kafka().read_all(&users.to()).len() >= 700;
-    eventually("all users are enriched", LIMIT, all);
+    eventually("all users are enriched", all);
     for step in steps {
         step.interrupt();
         step.finish().code(130);
@@ -182,20 +180,20 @@ fn until_the_end_means_behind_an_open_transaction_too() {
         .set("transactional.id", topic)
         .create()
         .expect("a producer");
-    open.init_transactions(LIMIT).expect("a transactional producer");
+    open.init_transactions(PATIENCE).expect("a transactional producer");
     open.begin_transaction().expect("a transaction");
     let user = |id: &str| json!({"user_id": id, "full_name": "Ann", "email": "a@b.c"}).to_string();
     let lost = user("lost");
     let record = BaseRecord::to(topic).partition(0).key("lost").payload(&lost);
     assert!(open.send(record).is_ok());
-    open.flush(LIMIT).expect("an acknowledgement");
+    open.flush(PATIENCE).expect("an acknowledgement");
     users.0.publish(&[serde_json::from_str(&user("u1")).expect("JSON")]);
     let mut run = users.enrich("--step timestamp --until-end").spawn();
-    eventually("it is in the group", LIMIT, || kafka().partitions(&users.via()) == 2);
+    eventually("it is in the group", || kafka().partitions(&users.via()) == 2);
     // Longer than it takes to read what is stable.
     std::thread::sleep(Duration::from_secs(5));
     assert!(run.is_running(), "a user is still to come");
-    open.abort_transaction(LIMIT).expect("an abort");
+    open.abort_transaction(PATIENCE).expect("an abort");
     assert_eq!(run.finish().success().json()["timestamp"]["read"], 1);
     assert_eq!(Users::read(&users.via()).into_keys().collect::<Vec<_>>(), ["u1"]);
 }
@@ -235,7 +233,7 @@ fn both_steps_show_their_figures_and_the_process_is_ready_when_both_are() {
     let users = Users::new("enrich_seen");
     users.publish(0..5);
     let watched = Watched::start(users.enrich(""));
-    eventually("five users have passed both steps", LIMIT, || {
+    eventually("five users have passed both steps", || {
         let metrics = watched.get("/metrics").1;
         ["enrich-timestamp", "enrich-tags"].iter().all(|stage| {
             let line = format!("orderctl_records_published_total{{stage=\"{stage}\"}} 5");

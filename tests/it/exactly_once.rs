@@ -26,7 +26,6 @@ use crate::support::program::Running;
 use crate::support::turn::Load;
 use crate::support::{Asker, Run, Sandbox, eventually, orderctl, orders, sql, stack};
 
-const LIMIT: Duration = Duration::from_secs(90);
 /// How long a worker or producer may run: as long as its test, which waits for
 /// many things one after the other.
 const RUN_LIMIT: Duration = Duration::from_secs(360);
@@ -121,7 +120,7 @@ fn produce(sandbox: &Sandbox, number: usize) {
 /// once and that the ledger stands at the ends of the topic.
 #[track_caller]
 fn assert_each_once(sandbox: &Sandbox, number: usize) {
-    eventually(&format!("{number} rows"), LIMIT, || sandbox.count("orders") >= number);
+    eventually(&format!("{number} rows"), || sandbox.count("orders") >= number);
     let distinct = sandbox.column("orders", "count(*) || ' ' || count(distinct order_id)");
     assert_eq!(distinct, [format!("{number} {number}")]);
     sandbox.assert_read_to_the_end();

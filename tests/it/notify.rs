@@ -9,14 +9,10 @@ mod survival;
 mod topics;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::{Run, Sandbox, Smtp, order, orderctl, sql, stack};
-
-/// How long a run may take to notice what it waits for.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A sandbox with a topic, where the ledger is there.
 fn sandbox(name: &str, partitions: i32) -> Sandbox {

@@ -23,9 +23,8 @@ use rdkafka::message::{Headers as _, OwnedMessage};
 
 use crate::support::program::Running;
 use crate::support::turn::Load;
-use crate::support::{Kafka, Raw, Run, Sandbox, eventually, kafka, order_with};
+use crate::support::{Kafka, PATIENCE, Raw, Run, Sandbox, eventually, kafka, order_with};
 
-const LIMIT: Duration = Duration::from_secs(90);
 /// How long a worker may run: as long as its test.
 const RUN_LIMIT: Duration = Duration::from_secs(360);
 /// Where the orders go, in turn.
@@ -82,7 +81,7 @@ impl Flow {
     #[track_caller]
     fn goes_on(&self, records: i64) {
         let before = self.position();
-        eventually("the group goes on", LIMIT, || self.position() >= before + records);
+        eventually("the group goes on", || self.position() >= before + records);
     }
 
     /// Where the orders went, and the rejected ones.
@@ -108,7 +107,7 @@ impl Flow {
     /// Waits until a worker has published something that is not committed.
     #[track_caller]
     fn await_open_transaction(&self) {
-        eventually("a transaction is open", LIMIT, || self.has_open_transaction());
+        eventually("a transaction is open", || self.has_open_transaction());
     }
 
     fn has_open_transaction(&self) -> bool {
@@ -122,7 +121,7 @@ impl Flow {
     fn assert_each_once(&self, number: usize) {
         // What is still open is given up after 10 s.
         let since = Instant::now();
-        while since.elapsed() < LIMIT && self.counts().0 < number {
+        while since.elapsed() < PATIENCE && self.counts().0 < number {
             std::thread::yield_now();
         }
         let mut found: BTreeMap<String, usize> = BTreeMap::new();

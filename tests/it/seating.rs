@@ -1,8 +1,6 @@
 //! `db-setup --with-seating`: tickets, seats and sales stored together, and each
 //! seat sold once, whoever sells it.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::program::Finished;
@@ -11,7 +9,6 @@ use crate::support::{
     verified,
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
 const TICKETS: &str = "movie_ticket";
 
 /// A ticket for seats of the one showing there is.
@@ -126,14 +123,14 @@ fn two_workers_that_sell_the_same_seats_at_once_agree() {
         "select count(distinct owner) from orderctl.ledger_position where group_name = '{}'",
         sandbox.group
     );
-    eventually("each worker has a partition", LIMIT, || sql_value(&owners) == "2");
+    eventually("each worker has a partition", || sql_value(&owners) == "2");
     let holder = Session::open();
     holder.run(&format!("begin; lock table {} in share mode", sandbox.table("seating")));
     publish_rows(&sandbox, 0, "a", 200);
     publish_rows(&sandbox, 1, "b", 200);
-    eventually("both are about to sell", LIMIT, || sandbox.lock_waiters() == 2);
+    eventually("both are about to sell", || sandbox.lock_waiters() == 2);
     holder.run("rollback");
-    eventually("all are stored or dead letters", LIMIT, || {
+    eventually("all are stored or dead letters", || {
         workers.iter_mut().for_each(|worker| assert!(worker.is_running()));
         sandbox.positions() == [(0, 200), (1, 200)]
     });
@@ -162,7 +159,7 @@ fn a_worker_killed_while_selling_leaves_nothing_and_the_next_sells_all() {
     let holder = Session::open();
     holder.run(&format!("begin; lock table {} in share mode", sandbox.table("transactions")));
     let worker = sandbox.consume(TICKETS).args(["-X", "session.timeout.ms=6000"]).spawn();
-    eventually("it has sold and not yet noted it", LIMIT, || sandbox.lock_waiters() == 1);
+    eventually("it has sold and not yet noted it", || sandbox.lock_waiters() == 1);
     worker.kill();
     sandbox.terminate_backends();
     holder.run("rollback");

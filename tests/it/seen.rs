@@ -13,10 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::program::Running;
-use crate::support::{Proxy, Run, eventually};
-
-/// How long anything may take to be seen.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::support::{PATIENCE, Proxy, Run, eventually};
 
 /// A run that serves metrics and keeps a log file.
 pub struct Watched {
@@ -34,7 +31,7 @@ impl Watched {
         let run = run.arg("--log-file").arg(&path).args(["--metrics-listen", "127.0.0.1:0"]);
         let mut running = run.spawn();
         let mut address = None;
-        eventually("it says where metrics are", LIMIT, || {
+        eventually("it says where metrics are", || {
             assert!(running.is_running(), "it ended early");
             let found = lines(&path).into_iter().find_map(|line| {
                 line["fields"]["address"].as_str().map(|text| text.parse().expect("an address"))
@@ -84,14 +81,14 @@ impl Watched {
     /// Waits until the metrics are so.
     #[track_caller]
     pub fn wait_for(&self, what: &str, holds: impl Fn(&Scrape) -> bool) {
-        eventually(what, LIMIT, || holds(&self.scrape()));
+        eventually(what, || holds(&self.scrape()));
     }
 
     /// The answer of `/readyz`, once it has this status.
     #[track_caller]
     pub fn wait_for_ready(&self, expected: u16) -> String {
         let mut body = String::new();
-        eventually(&format!("/readyz answers {expected}"), LIMIT, || {
+        eventually(&format!("/readyz answers {expected}"), || {
             let (status, text) = self.get("/readyz");
             body = text;
             status == expected
@@ -134,7 +131,7 @@ impl Scrape {
 
 fn ask(address: SocketAddr, request: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -18,11 +18,8 @@ use crate::support::program::Finished;
 use crate::support::shared_stack::QUIET;
 use crate::support::turn::{Load, Turn};
 use crate::support::{
-    Kafka, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, stack, uri,
+    Kafka, PATIENCE, Raw, Run, Sandbox, eventually, kafka, orderctl, query_at, sql, stack, uri,
 };
-
-/// Several Java machines may start at once on two cores.
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// A stack of a test's own: ended and removed with it.
 struct Own {
@@ -52,7 +49,7 @@ impl Own {
     }
 
     fn run(&self, action: &str) -> Finished {
-        self.command(action).limit(LIMIT).finish()
+        self.command(action).limit(PATIENCE).finish()
     }
 
     fn pid(&self, service: &str) -> u32 {
@@ -141,7 +138,7 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
     own.run("up").success();
     kill(own.pid("kafka"));
     let seen = || own.run("status").code == Some(1);
-    eventually("status sees that the broker is gone", LIMIT, seen);
+    eventually("status sees that the broker is gone", seen);
     let status = own.run("status").json();
     assert_eq!(
         (&status["services"][0]["running"], &status["services"][1]["running"]),
@@ -153,7 +150,7 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
     own.run("status").success();
 
     kill(own.pid("mail"));
-    eventually("status sees that the mail server is gone", LIMIT, || {
+    eventually("status sees that the mail server is gone", || {
         own.run("status").json()["services"][2]["running"] == false
     });
     let broker = own.pid("kafka");
@@ -163,7 +160,7 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
     kill(own.pid("postgres"));
     kill(own.pid("mail"));
     kill(own.pid("kafka"));
-    eventually("status sees that all three are gone", LIMIT, || {
+    eventually("status sees that all three are gone", || {
         let status = own.run("status").json();
         let services = status["services"].as_array().unwrap();
         services.iter().all(|service| service["running"] == false)
@@ -176,7 +173,7 @@ fn a_crash_of_either_side_is_seen_mended_and_ended() {
 fn an_interrupted_up_leaves_nothing_running() {
     let own = Own::new();
     let up = own.command("up").spawn();
-    eventually("the database starts", LIMIT, || own.dir().join("run/postgres.pid").exists());
+    eventually("the database starts", || own.dir().join("run/postgres.pid").exists());
     let database = own.pid("postgres");
     up.interrupt();
     let ended = up.finish().code(130);
@@ -192,7 +189,7 @@ fn an_interrupted_up_leaves_nothing_running() {
 fn what_a_killed_up_started_is_ended_by_down_and_mended_by_up() {
     let own = Own::new();
     let mut up = own.command("up").spawn();
-    eventually("the database starts", LIMIT, || own.dir().join("run/postgres.pid").exists());
+    eventually("the database starts", || own.dir().join("run/postgres.pid").exists());
     let database = own.pid("postgres");
     assert!(up.is_running());
     up.kill();

@@ -1,7 +1,6 @@
 //! `status`: what is in the cluster, and who is behind.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,8 +8,6 @@ use crate::exactly_once::broker::Broker;
 use crate::support::{
     Proxy, Raw, Run, Sandbox, eventually, kafka, order, order_with, orderctl, orders, stack,
 };
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// `status SECTIONS` with its result as JSON.
 fn status(sections: &[&str]) -> Run {
@@ -74,7 +71,7 @@ fn a_group_at_work_shows_its_members_and_their_partitions() {
         let found = status(&["groups", "--topic-name", &sandbox.topic]).finish().success().json();
         found["groups"].as_array().unwrap().iter().any(|group| group["state"] == "Stable")
     };
-    eventually("the group is stable", LIMIT, is_stable);
+    eventually("the group is stable", is_stable);
     let found = group(&sandbox);
     assert_eq!((&found["member_count"], &found["protocol"]), (&json!(1), &json!("Classic")));
     let members: Vec<&str> = (found["partitions"].as_array().unwrap().iter())
@@ -188,13 +185,13 @@ fn watching_waits_out_a_broker_that_is_away_and_ends_on_a_signal() {
         .arg(&log)
         .spawn();
     // The last of its connections to be made is that for the offsets.
-    eventually("it has looked", LIMIT, || proxy.links() > 1 && proxy.bytes() > 2_000);
+    eventually("it has looked", || proxy.links() > 1 && proxy.bytes() > 2_000);
     proxy.refuse(true);
     proxy.cut();
-    eventually("it says so", LIMIT, || text_of(&log).contains("waiting until the cluster answers"));
+    eventually("it says so", || text_of(&log).contains("waiting until the cluster answers"));
     sandbox.publish(&[order("1")]);
     proxy.refuse(false);
-    eventually("it is back", LIMIT, || text_of(&log).contains("the cluster answers again"));
+    eventually("it is back", || text_of(&log).contains("the cluster answers again"));
     watch.interrupt();
     let ended = watch.finish().code(130);
     let lines: Vec<Value> =

@@ -1,14 +1,14 @@
 //! `verify` after letters were moved and purged: every record stays accounted for.
 
 use super::table::{checked, cure, to_table};
-use super::{LIMIT, dlq, redrive, states};
-use crate::support::{Sandbox, sql};
+use super::{dlq, redrive, states};
+use crate::support::{PATIENCE, Sandbox, sql};
 
 /// Fails the test unless `verify` finds every record: so many stored and so many
 /// rejected, and nothing wrong.
 #[track_caller]
 fn assert_accounted(sandbox: &Sandbox, stored: u64, rejected: u64) {
-    let report = sandbox.verify("orders").limit(LIMIT).finish().success().json();
+    let report = sandbox.verify("orders").limit(PATIENCE).finish().success().json();
     let counts = ["stored", "duplicates", "rejected", "missing", "duplicated", "extra", "unknown"];
     let found = counts.map(|count| report["totals"][count].as_u64().expect("a count"));
     assert_eq!(found, [stored, 0, rejected, 0, 0, 0, 0], "{report}");

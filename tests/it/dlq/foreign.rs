@@ -5,8 +5,8 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::{ClientConfig, Message as _};
 use serde_json::Value;
 
-use super::{LIMIT, copies, header};
-use crate::support::{Run, Sandbox, kafka, orderctl, sql};
+use super::{copies, header};
+use crate::support::{PATIENCE, Run, Sandbox, kafka, orderctl, sql};
 
 /// A topic with its dead-letter topic: two letters of Connect, one of Spring,
 /// one without headers. The first two came from partition 1.
@@ -57,11 +57,11 @@ fn produce(topic: &str, letters: impl IntoIterator<Item = Option<OwnedHeaders>>)
         }
         assert!(producer.send(record).is_ok(), "the queue has room");
     }
-    producer.flush(LIMIT).expect("acknowledgements");
+    producer.flush(PATIENCE).expect("acknowledgements");
 }
 
 fn dlq<'a>(subcommand: &str, letters: &str, args: impl IntoIterator<Item = &'a str>) -> Run {
-    Run::new(["dlq", subcommand, "--topic", letters, "-o", "json"]).args(args).limit(LIMIT)
+    Run::new(["dlq", subcommand, "--topic", letters, "-o", "json"]).args(args).limit(PATIENCE)
 }
 
 #[test]

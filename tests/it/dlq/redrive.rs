@@ -3,8 +3,8 @@
 use rdkafka::Message as _;
 
 use super::{
-    LIMIT, assert_each_redriven_once, copies, dlq, header, ids, lock_of, make_marks_wait, number,
-    redrive, rejected, states, waiting_for,
+    assert_each_redriven_once, copies, dlq, header, ids, lock_of, make_marks_wait, number, redrive,
+    rejected, states, waiting_for,
 };
 use crate::support::{
     Pooler, Raw, Run, Sandbox, Session, eventually, kafka, orderctl, sql, uri_at_port,
@@ -112,7 +112,7 @@ fn a_second_run_finds_what_the_first_has_published_and_not_marked_yet() {
     let holder = Session::open();
     holder.run(&format!("select pg_advisory_lock{}", lock_of(&sandbox, "redriven")));
     let first = redrive(&sandbox).spawn();
-    eventually("the first one marks", LIMIT, || waiting_for(&sandbox, "redriven").len() == 1);
+    eventually("the first one marks", || waiting_for(&sandbox, "redriven").len() == 1);
     assert_eq!(copies(&sandbox.topic).len(), 3, "its transaction is committed");
     let mut second = redrive(&sandbox).spawn();
     let first_backend = waiting_for(&sandbox, "redriven").remove(0);
@@ -120,7 +120,7 @@ fn a_second_run_finds_what_the_first_has_published_and_not_marked_yet() {
         "select 1 from pg_stat_activity where application_name = 'orderctl dlq'
              and {first_backend} = any(pg_blocking_pids(pid))"
     );
-    eventually("the second one waits behind it", LIMIT, || !sql(&behind).is_empty());
+    eventually("the second one waits behind it", || !sql(&behind).is_empty());
     assert!(second.is_running());
     holder.run(&format!("select pg_advisory_unlock{}", lock_of(&sandbox, "redriven")));
     assert_eq!(first.finish().success().json()["published"], 3);
@@ -137,7 +137,7 @@ fn a_letter_that_the_topic_refuses_stays_open_and_the_others_go() {
     sandbox.publish_raw([Some(b"{".as_slice()), Some(&large), Some(b"[")]);
     sandbox.store("orders").finish().code(3);
     kafka().delete_topic(&sandbox.topic);
-    eventually("the topic is gone", LIMIT, || kafka().partitions(&sandbox.topic) == 0);
+    eventually("the topic is gone", || kafka().partitions(&sandbox.topic) == 0);
     kafka().create_topic(&sandbox.topic, 1, &[("max.message.bytes", "20000")]);
     let args = ["-X", "compression.type=none"];
     let done = redrive(&sandbox).args(args).finish().code(3);

@@ -1,7 +1,7 @@
 //! Letters into their table after all, marked in the same transaction.
 
-use super::{LIMIT, dlq, states};
-use crate::support::{Run, Sandbox, Session, eventually, order, order_with, sql};
+use super::{dlq, states};
+use crate::support::{PATIENCE, Run, Sandbox, Session, eventually, order, order_with, sql};
 
 /// Orders of which those of `Nowhere` break a check, and one that no table takes.
 pub fn checked(name: &str) -> Sandbox {
@@ -18,7 +18,7 @@ pub fn checked(name: &str) -> Sandbox {
 
 /// Redrives all letters of the sandbox into their table.
 pub fn to_table(sandbox: &Sandbox) -> Run {
-    dlq(sandbox, "redrive", ["--all", "--to", "table"]).limit(LIMIT)
+    dlq(sandbox, "redrive", ["--all", "--to", "table"]).limit(PATIENCE)
 }
 
 /// Drops the check.
@@ -144,14 +144,14 @@ fn without_a_unique_key_two_at_once_store_each_letter_once() {
     let holder = Session::open();
     holder.run(&format!("begin; lock table {table} in share mode"));
     let first = to_table(&sandbox).spawn();
-    eventually("the first one stores", LIMIT, || storing(&sandbox).len() == 1);
+    eventually("the first one stores", || storing(&sandbox).len() == 1);
     let backend = storing(&sandbox).remove(0);
     let second = to_table(&sandbox).spawn();
     let behind = format!(
         "select from pg_stat_activity where application_name = 'orderctl dlq'
              and {backend} = any(pg_blocking_pids(pid))"
     );
-    eventually("the second one waits behind it", LIMIT, || !sql(&behind).is_empty());
+    eventually("the second one waits behind it", || !sql(&behind).is_empty());
     holder.run("rollback");
     let ended = [first, second].map(|run| run.finish().success().json());
     let count = |name: &str| ended.iter().map(|one| super::number(&one[name])).sum::<u64>();
@@ -168,12 +168,12 @@ fn killed_in_the_middle_nothing_is_stored_without_its_mark() {
     // The insert waits for the lock, with the letters locked already.
     holder.run(&format!("begin; lock table {} in share mode", sandbox.table("orders")));
     let run = to_table(&sandbox).spawn();
-    eventually("it stores", LIMIT, || !storing(&sandbox).is_empty());
+    eventually("it stores", || !storing(&sandbox).is_empty());
     let backend = storing(&sandbox).remove(0);
     run.kill();
     sql(&format!("select pg_terminate_backend({backend})"));
     holder.run("rollback");
-    eventually("its backend ends", LIMIT, || storing(&sandbox).is_empty());
+    eventually("its backend ends", || storing(&sandbox).is_empty());
     assert_eq!((sandbox.count("orders"), states(&sandbox).as_str()), (1, "open 3"));
     to_table(&sandbox).finish().code(3);
     assert_eq!((sandbox.count("orders"), states(&sandbox).as_str()), (3, "open 1, stored 2"));

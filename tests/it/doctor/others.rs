@@ -214,7 +214,7 @@ fn a_mail_server_whose_connection_is_reset_is_told_from_a_silent_one() {
     let (proxy, run) = mail_behind_proxy(folder.path());
     proxy.silence_after(10);
     let run = run.spawn();
-    eventually("it greets", Duration::from_secs(60), || !proxy.is_due());
+    eventually("it greets", || !proxy.is_due());
     proxy.reset();
     let run = run.finish().code(1);
     assert_found(&run, "smtp", "tls", "failed", &["closes the connection", "reset"]);

@@ -302,7 +302,8 @@ fn ctrl_c_ends_it_at_once() {
     let asked = Instant::now();
     run.interrupt();
     let ended = run.finish().code(130);
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}: {ended}", asked.elapsed());
+    // Less than it gives a server for a single step.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}: {ended}", asked.elapsed());
     assert_eq!(ended.stdout, "");
 }
 

@@ -13,10 +13,10 @@ use orderctl::stack::process::{Signal, end_daemon, running, start_daemon};
 use orderctl::stop::Stop;
 use tempfile::TempDir;
 
-use super::{LIMIT, asker, assert_verified, endless_producer, sandbox, stop_producing, worker};
+use super::{asker, assert_verified, endless_producer, sandbox, stop_producing, worker};
 use crate::support::shared_stack::{QUIET, bring_up};
 use crate::support::turn::{Load, Turn};
-use crate::support::{Kafka, Run, Sandbox, eventually};
+use crate::support::{Kafka, PATIENCE, Run, Sandbox, eventually};
 
 /// The name in the client's certificate.
 const LOGIN: &str = "O=orderctl local stack,CN=orderctl";
@@ -80,7 +80,7 @@ impl Broker {
     /// Ends it with a signal and waits for its end.
     pub fn end(&self, signal: Signal) {
         let pid_file = self.dir().join("run/kafka.pid");
-        let ended = end_daemon(&pid_file, signal, LIMIT, &Stop::manual());
+        let ended = end_daemon(&pid_file, signal, PATIENCE, &Stop::manual());
         assert!(ended.expect("the broker's end"), "it ran");
         assert!(TcpStream::connect(self.kafka.address).is_err(), "nobody listens");
     }
@@ -102,7 +102,7 @@ impl Broker {
         file.write_all(properties.as_bytes()).expect("more of them");
         let (log, pid_file) = (self.dir().join("log/kafka.log"), self.dir().join("run/kafka.pid"));
         start_daemon(command, &log, &pid_file).expect("the broker again");
-        eventually("it answers", LIMIT, || self.kafka.is_up());
+        eventually("it answers", || self.kafka.is_up());
     }
 
     /// Its command line, each argument with a NUL behind it.
@@ -119,7 +119,7 @@ impl Broker {
 
     #[track_caller]
     fn assert_each_once(&self, sandbox: &Sandbox, number: usize) {
-        eventually(&format!("{number} rows"), LIMIT, || sandbox.count("orders") >= number);
+        eventually(&format!("{number} rows"), || sandbox.count("orders") >= number);
         let distinct = sandbox.column("orders", "count(*) || ' ' || count(distinct order_id)");
         assert_eq!(distinct, [format!("{number} {number}")]);
         for (partition, position) in sandbox.positions() {
@@ -145,7 +145,7 @@ fn a_broker_restarted_and_killed_under_load_is_waited_for_by_producer_and_worker
     let mut producer = broker.used_by(endless_producer(&sandbox, 2_000)).spawn();
     for signal in [Signal::Terminate, Signal::Kill] {
         let position = asker.position();
-        eventually("records flow", LIMIT, || asker.position() > position + 2_000);
+        eventually("records flow", || asker.position() > position + 2_000);
         let watch = asker.watch();
         broker.end(signal);
         let (away, position) = (Instant::now(), asker.position());
@@ -153,7 +153,7 @@ fn a_broker_restarted_and_killed_under_load_is_waited_for_by_producer_and_worker
         std::thread::sleep(Duration::from_secs(1));
         broker.start();
         let away = away.elapsed();
-        eventually("records flow again", LIMIT, || asker.position() > position + 4_000);
+        eventually("records flow again", || asker.position() > position + 4_000);
         eprintln!("{signal:?}: away for {away:.1?}, longest pause {:.1?}", watch.longest());
         assert!(producer.is_running() && workers.iter_mut().all(|worker| worker.is_running()));
     }

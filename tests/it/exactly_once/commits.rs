@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::cuts::{behind, end, hold_commit, let_commit_end, make_commits_wait};
 use super::workers::backends_mid_copy;
-use super::{LIMIT, assert_each_once, at_least, note_pause, sandbox, worker};
+use super::{assert_each_once, at_least, note_pause, sandbox, worker};
 use crate::support::{Proxy, Sandbox, Session, eventually, order_with, orders, sql_value, stack};
 
 /// Bytes of the longest text in a [`long_order`].
@@ -44,10 +44,10 @@ fn a_worker_killed_before_its_commit_is_sent_leaves_nothing_of_the_batch() {
         proxy.silence_after(bytes);
         sandbox.publish(&long_order(&format!("row-{rows}")));
         let worker = one_writer(&proxy);
-        eventually("the silence", LIMIT, || !proxy.is_due());
-        eventually("a COPY waits for its data", LIMIT, || backends_mid_copy(&sandbox).len() == 1);
+        eventually("the silence", || !proxy.is_due());
+        eventually("a COPY waits for its data", || backends_mid_copy(&sandbox).len() == 1);
         if bytes == total - 40 {
-            eventually("the server has the whole row", LIMIT, || received(&sandbox) > LONG);
+            eventually("the server has the whole row", || received(&sandbox) > LONG);
         }
         assert_eq!(worker.kill().code, None);
         let killed = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, assert_each_once, at_least, producer, sandbox, worker};
+use super::{assert_each_once, at_least, producer, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{
     Proxy, Sandbox, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
@@ -29,7 +29,7 @@ fn backends_ended_again_and_again_lose_and_double_nothing() {
         // Whatever it does just then, even nothing: no state may matter. Those that
         // pass in a moment are held still, and then ended, in cases of their own
         // (COMMIT and claim below, COPY in `commits`).
-        eventually("a backend to end", LIMIT, || sandbox.terminate_backends() > 0);
+        eventually("a backend to end", || sandbox.terminate_backends() > 0);
     }
     assert_each_once(&sandbox, 25_000);
     assert_eq!(end(worker)["stored"], 25_000);
@@ -46,7 +46,7 @@ fn a_link_to_the_database_that_is_cut_at_any_byte_loses_and_doubles_nothing() {
         // Spread over the bytes of some batches: in handshakes, COPY and COMMIT.
         bytes = (bytes * 7_919 + 104_729) % 150_000;
         proxy.cut_after(bytes);
-        eventually("the cut", LIMIT, || !proxy.is_due());
+        eventually("the cut", || !proxy.is_due());
     }
     producer.finish().success();
     assert_each_once(&sandbox, 30_000);
@@ -69,10 +69,10 @@ fn a_link_to_kafka_that_is_cut_and_refused_loses_and_doubles_nothing() {
         broker.cut();
         if round % 2 == 0 {
             let refused = broker.refused();
-            eventually("it tries again", LIMIT, || broker.refused() > refused + 2);
+            eventually("it tries again", || broker.refused() > refused + 2);
             broker.refuse(false);
         }
-        eventually("it is back", LIMIT, || broker.links() > links);
+        eventually("it is back", || broker.links() > links);
     }
     producer.finish().success();
     assert_each_once(&sandbox, 20_000);
@@ -105,14 +105,14 @@ pub(super) fn waiting(sandbox: &Sandbox, kind: &str) -> String {
 pub(super) fn hold_commit(holder: &Session, sandbox: &Sandbox, orders: &[serde_json::Value]) {
     holder.run(&format!("select pg_advisory_lock(hashtext('{}'))", sandbox.schema));
     sandbox.publish(orders);
-    eventually("the COMMIT waits", LIMIT, || waiting(sandbox, "advisory") == "1");
+    eventually("the COMMIT waits", || waiting(sandbox, "advisory") == "1");
 }
 
 /// Waits until whoever comes next waits for the COMMIT that is held, and has that
 /// one done, or ends its backend.
 pub(super) fn let_commit_end(holder: &Session, sandbox: &Sandbox, is_done: bool) {
     let is_awaited = || waiting(sandbox, "transactionid") == "1";
-    eventually("the next try or claim waits for it", LIMIT, is_awaited);
+    eventually("the next try or claim waits for it", is_awaited);
     if !is_done {
         let ended = sql(&format!(
             "select pg_terminate_backend(pid) from pg_stat_activity
@@ -152,10 +152,10 @@ fn a_claim_that_is_cut_off_is_made_again() {
     ));
     let proxy = Proxy::to(stack().postgres);
     let worker = behind(&proxy, &sandbox).spawn();
-    eventually("the claim waits", LIMIT, || waiting(&sandbox, "transactionid") == "1");
+    eventually("the claim waits", || waiting(&sandbox, "transactionid") == "1");
     proxy.cut();
     // Behind the first one, whose backend has not noticed that nobody is there.
-    eventually("it is made again", LIMIT, || waiting(&sandbox, "tuple") == "1");
+    eventually("it is made again", || waiting(&sandbox, "tuple") == "1");
     holder.run("rollback");
     sandbox.publish(&orders("b", 100));
     assert_each_once(&sandbox, 200);
@@ -177,7 +177,7 @@ fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
     proxy.cut();
     let away = Instant::now();
     sandbox.publish(&orders("b", 3_000));
-    eventually("it goes on trying for 30 s", LIMIT, || {
+    eventually("it goes on trying for 30 s", || {
         away.elapsed() >= Duration::from_secs(30) && proxy.refused() >= 8
     });
     proxy.refuse(false);
@@ -202,7 +202,7 @@ fn a_role_that_has_no_connection_left_is_waited_out() {
     sandbox.terminate_backends();
     sandbox.publish(&orders("b", 10));
     let links = proxy.links();
-    eventually("it tries again", LIMIT, || proxy.links() >= links + 4);
+    eventually("it tries again", || proxy.links() >= links + 4);
     assert_eq!(sandbox.count("orders"), 10);
     assert!(worker.is_running());
     sql(&format!("alter role {role} connection limit -1"));
@@ -224,10 +224,10 @@ fn a_worker_whose_database_was_away_during_a_rebalance_reads_on() {
     proxy.cut();
     // More than a batch in hand and one waiting: its partitions are paused.
     sandbox.publish(&orders("b", 2_000));
-    eventually("it tries again", LIMIT, || proxy.refused() >= 5);
+    eventually("it tries again", || proxy.refused() >= 5);
     let mut second = worker(&sandbox).spawn();
     let joined = || sandbox.epochs().iter().any(|(_, epoch)| *epoch >= 2);
-    eventually("the other one owns a partition", LIMIT, joined);
+    eventually("the other one owns a partition", joined);
     proxy.refuse(false);
     assert_each_once(&sandbox, 2_100);
     assert!(second.is_running());

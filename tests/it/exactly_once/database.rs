@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
+use super::{Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
 use crate::support::{Sandbox, Server, Session, Shutdown, eventually, kafka, orders, sql, uri_as};
 
 /// How many records the topic has.
@@ -30,11 +30,11 @@ fn a_database_that_is_restarted_again_and_again_loses_and_doubles_nothing() {
     let mut rows = 0;
     for how in &restarts {
         at_least(&sandbox, rows + 300, &mut worker);
-        eventually("its writers to be connected", LIMIT, || backends(&sandbox) >= 2);
+        eventually("its writers to be connected", || backends(&sandbox) >= 2);
         let stopped = Instant::now();
         server.stop(*how);
         let before = published(&sandbox);
-        eventually("records to come in meanwhile", LIMIT, || published(&sandbox) > before + 300);
+        eventually("records to come in meanwhile", || published(&sandbox) > before + 300);
         assert!(worker.is_running());
         server.start_again();
         rows = sandbox.count("orders");
@@ -61,7 +61,7 @@ fn a_disk_that_is_full_is_waited_out() {
     let mut worker = worker(&sandbox).args(["--batch-rows", "10"]).spawn();
     sandbox.publish(&orders("a", 500));
     let full = || server.log().matches("No space left on device").count();
-    eventually("it tries again and again", LIMIT, || full() >= 5);
+    eventually("it tries again and again", || full() >= 5);
     assert_eq!(sandbox.positions(), [(0, 0)], "not a step forward");
     assert!(worker.is_running());
     server.set_full(&sandbox.table("orders"), false);
@@ -85,7 +85,7 @@ fn a_server_that_has_no_connection_left_is_waited_out() {
     sandbox.publish(&orders("a", 10));
     at_least(&sandbox, 10, &mut worker);
     let mut others = Vec::new();
-    eventually("others have every connection", LIMIT, || {
+    eventually("others have every connection", || {
         sandbox.terminate_backends();
         while let Ok(other) = Session::open_at(&uri) {
             others.push(other);
@@ -95,7 +95,7 @@ fn a_server_that_has_no_connection_left_is_waited_out() {
     sandbox.publish(&orders("b", 10));
     let refused = || server.log().matches("remaining connection slots are reserved").count();
     let before = refused();
-    eventually("it tries again and again", LIMIT, || refused() >= before + 4);
+    eventually("it tries again and again", || refused() >= before + 4);
     assert!(worker.is_running());
     assert_eq!(sandbox.count("orders"), 10);
     drop(others);

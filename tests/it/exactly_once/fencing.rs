@@ -1,6 +1,6 @@
 //! The ledger's epoch: who does not know it writes nothing.
 
-use super::{LIMIT, assert_each_once, at_least, producer, sandbox, worker};
+use super::{assert_each_once, at_least, producer, sandbox, worker};
 use crate::support::{Sandbox, eventually, orders, sql, verified};
 
 /// Takes all partitions over, as another worker's claim would.
@@ -41,9 +41,7 @@ fn a_batch_of_an_old_epoch_or_position_leaves_no_trace() {
         sandbox.group
     ));
     sandbox.publish(&orders("b", 10));
-    eventually("it reads on from the ledger's position", LIMIT, || {
-        sandbox.positions() == [(0, 20)]
-    });
+    eventually("it reads on from the ledger's position", || sandbox.positions() == [(0, 20)]);
     let ids = sandbox.column("orders", "order_id");
     assert_eq!(ids.len(), 15, "{ids:?}");
     assert!(!ids.contains(&"b4".to_owned()) && ids.contains(&"b5".to_owned()), "{ids:?}");

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::workers::owners;
-use super::{LIMIT, asker, assert_each_once, endless_producer, sandbox, stop_producing, worker};
+use super::{asker, assert_each_once, endless_producer, sandbox, stop_producing, worker};
 use crate::support::program::Running;
 use crate::support::{Proxy, Run, Sandbox, eventually, stack, uri_at_port};
 
@@ -49,7 +49,7 @@ fn the_proxy_resets_cuts_and_delays() {
     let proxy = Proxy::to(server.local_addr().unwrap());
     let link = || {
         let (number, client) = (proxy.links(), TcpStream::connect(proxy.address).unwrap());
-        eventually("the link", LIMIT, || proxy.links() > number);
+        eventually("the link", || proxy.links() > number);
         (client, server.accept().unwrap().0)
     };
     let (mut client, mut served) = link();
@@ -90,8 +90,8 @@ fn links_that_are_reset_lose_and_double_nothing() {
     let mut resets = [0; 3];
     for round in 0..12 {
         let position = asker.position();
-        eventually("records are stored", LIMIT, || asker.position() > position);
-        eventually("a link is reset", LIMIT, || {
+        eventually("records are stored", || asker.position() > position);
+        eventually("a link is reset", || {
             let reset = links[round % 3].reset();
             resets[round % 3] += reset;
             reset > 0
@@ -108,7 +108,7 @@ fn a_black_hole_before_kafka_costs_the_partitions_and_nothing_else() {
     let first = proxies.before(worker(&sandbox)).spawn();
     let second = worker(&sandbox).spawn();
     let producer = endless_producer(&sandbox, 2_000).spawn();
-    eventually("both own partitions", LIMIT, || owners(&sandbox).len() == 2);
+    eventually("both own partitions", || owners(&sandbox).len() == 2);
     let watch = asker.watch();
     for _ in 0..2 {
         proxies.broker.silence(true);
@@ -116,13 +116,12 @@ fn a_black_hole_before_kafka_costs_the_partitions_and_nothing_else() {
         // The group has waited for longer than the session timeout then.
         eventually(
             "only the other one owns partitions",
-            LIMIT,
             || matches!(&owners(&sandbox)[..], [owner] if owner.ends_with(&is_owner)),
         );
         let position = asker.position();
-        eventually("it stores all", LIMIT, || asker.position() > position + 2_000);
+        eventually("it stores all", || asker.position() > position + 2_000);
         proxies.broker.silence(false);
-        eventually("both own partitions again", LIMIT, || owners(&sandbox).len() == 2);
+        eventually("both own partitions again", || owners(&sandbox).len() == 2);
     }
     eprintln!("longest pause {:.1?}", watch.longest());
     end(&sandbox, producer, vec![first, second]);
@@ -139,16 +138,16 @@ fn a_black_hole_before_the_database_is_waited_out_without_leaving_the_group() {
         .args(["-X", "session.timeout.ms=6000", "--batch-rows", "200"])
         .spawn();
     let producer = endless_producer(&sandbox, 2_000).spawn();
-    eventually("records are stored", LIMIT, || asker.position() > 1_000);
+    eventually("records are stored", || asker.position() > 1_000);
     let (epochs, watch) = (sandbox.epochs(), asker.watch());
     for bytes in [100_000, 250_000] {
         proxies.database.silence_after(bytes);
-        eventually("the hole", LIMIT, || !proxies.database.is_due());
+        eventually("the hole", || !proxies.database.is_due());
         // Time is the fault here: longer than the session timeout.
         std::thread::sleep(Duration::from_secs(7));
         let position = asker.position();
         proxies.database.silence(false);
-        eventually("it goes on", LIMIT, || asker.position() > position + 2_000);
+        eventually("it goes on", || asker.position() > position + 2_000);
     }
     let longest = watch.longest();
     assert!(longest > Duration::from_millis(6_500), "{longest:?}: nothing came through the hole");
@@ -168,13 +167,13 @@ fn links_slowed_by_300_ms_each_way_only_take_longer() {
     let first = proxies.before(worker(&sandbox)).spawn();
     let producer = proxies.before(endless_producer(&sandbox, 1_000)).spawn();
     let asker = asker(&sandbox);
-    eventually("records are stored", LIMIT, || asker.position() > 0);
+    eventually("records are stored", || asker.position() > 0);
     let took = started.elapsed();
     // To each service at least: connect, greet, ask, and have it answered.
     assert!(took > 8 * delay, "{took:?}: not through the slow links");
     let second = proxies.before(worker(&sandbox)).spawn();
-    eventually("both own partitions", LIMIT, || owners(&sandbox).len() == 2);
+    eventually("both own partitions", || owners(&sandbox).len() == 2);
     let position = asker.position();
-    eventually("both go on", LIMIT, || asker.position() > position + 1_000);
+    eventually("both go on", || asker.position() > position + 1_000);
     end(&sandbox, producer, vec![first, second]);
 }

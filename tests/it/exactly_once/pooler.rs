@@ -7,7 +7,7 @@ use orderctl::stack::LOGIN;
 
 use super::cuts::end;
 use super::workers::{held_mid_copy, replace};
-use super::{LIMIT, Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
+use super::{Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
 use crate::support::{Pooler, Proxy, Run, Sandbox, eventually, orders, sql, uri_at_port, verified};
 
 /// A worker behind the pooler.
@@ -43,7 +43,7 @@ fn workers_behind_a_pooler_that_are_killed_and_come_and_go_store_every_record_on
     // One more comes and goes in good order.
     let third = behind(&pooler, &sandbox).spawn();
     let epochs = sandbox.epochs();
-    eventually("a rebalance", LIMIT, || sandbox.epochs() != epochs);
+    eventually("a rebalance", || sandbox.epochs() != epochs);
     third.interrupt();
     third.finish().code(130);
     let number = publishing.end();
@@ -68,7 +68,7 @@ fn a_worker_stopped_in_a_copy_through_a_pooler_is_replaced() {
     let epochs = sandbox.epochs();
     proxy.silence(false);
     zombie.signal("CONT");
-    eventually("the woken worker rejoins", LIMIT, || sandbox.epochs() != epochs);
+    eventually("the woken worker rejoins", || sandbox.epochs() != epochs);
     assert_each_once(&sandbox, 5_100);
     assert_eq!(end(zombie)["stored"], stored_before, "the woken worker stored nothing more");
     end(other);
@@ -81,7 +81,7 @@ fn a_pooler_whose_server_connections_are_ended_is_waited_out() {
     let worker = behind(&pooler, &sandbox).args(["--batch-rows", "200"]).spawn();
     for round in 0..15 {
         sandbox.scatter(&orders(&format!("r{round}-"), 500));
-        eventually("a backend to end", LIMIT, || sandbox.terminate_backends() > 0);
+        eventually("a backend to end", || sandbox.terminate_backends() > 0);
     }
     assert_each_once(&sandbox, 7_500);
     worker.interrupt();

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use super::{LIMIT, asker, assert_each_once, endless_producer, sandbox, stop_producing, worker};
-use crate::support::{Sandbox, eventually};
+use super::{asker, assert_each_once, endless_producer, sandbox, stop_producing, worker};
+use crate::support::{PATIENCE, Sandbox, eventually};
 
 /// The least number of times that a partition was taken over.
 fn rebalances(sandbox: &Sandbox) -> i64 {
@@ -18,12 +18,12 @@ fn a_group_whose_members_change_every_second_makes_progress_and_stores_each_once
     let asker = asker(&sandbox);
     let mut workers: Vec<_> = (0..3).map(|_| worker(&sandbox).spawn()).collect();
     let producer = endless_producer(&sandbox, 2_000).spawn();
-    eventually("records are stored", LIMIT, || asker.position() > 0);
+    eventually("records are stored", || asker.position() > 0);
     let (position, epoch, began) = (asker.position(), rebalances(&sandbox), Instant::now());
     let watch = asker.watch();
     let (mut changes, mut asked_to_end) = (0, Vec::new());
     while changes < 12 || rebalances(&sandbox) < epoch + 5 || asker.position() < position + 5_000 {
-        assert!(began.elapsed() < LIMIT, "{changes} changes, {} stored", asker.position());
+        assert!(began.elapsed() < PATIENCE, "{changes} changes, {} stored", asker.position());
         let leaves = workers.remove(rand::rng().random_range(0..workers.len()));
         // A killed one keeps the group waiting for longer than until the next change.
         if rand::rng().random_range(0..3) > 0 {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::cuts::{behind, waiting};
 use super::workers::backends_mid_copy;
-use super::{LIMIT, assert_each_once, at_least, note_pause, produce, sandbox, worker};
+use super::{assert_each_once, at_least, note_pause, produce, sandbox, worker};
 use crate::support::{
     Proxy, Sandbox, Server, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
 };
@@ -23,7 +23,7 @@ fn a_database_that_is_read_only_is_waited_out() {
         sandbox.terminate_backends();
         sandbox.publish(&orders(&format!("r{round}-"), 100));
         let links = proxy.links();
-        eventually("it tries again and again", LIMIT, || proxy.links() >= links + 6);
+        eventually("it tries again and again", || proxy.links() >= links + 6);
         assert!(worker.is_running());
         assert_eq!(sandbox.count("orders"), rows - 100);
         sql(&format!("alter role {role} reset default_transaction_read_only"));
@@ -38,7 +38,7 @@ fn a_database_that_is_read_only_is_waited_out() {
     assert!(ended.stderr.contains("read-only transaction (SQLSTATE 25006)"), "{ended}");
     let mut next = super::worker(&sandbox).env("ORDERCTL_POSTGRES_URI", &uri).spawn();
     let links = proxy.links();
-    eventually("it tries to claim again and again", LIMIT, || proxy.links() >= links + 6);
+    eventually("it tries to claim again and again", || proxy.links() >= links + 6);
     assert!(next.is_running());
     sql(&format!("alter role {role} reset default_transaction_read_only"));
     sandbox.publish(&orders("last", 100));
@@ -60,7 +60,7 @@ fn a_copy_that_the_administrator_cancels_is_done_again() {
     for round in 1..=5 {
         proxy.silence_after(150_000 * round);
         produce(&sandbox, 5_000);
-        eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(&sandbox).is_empty());
+        eventually("a COPY waits for its data", || !backends_mid_copy(&sandbox).is_empty());
         for backend in backends_mid_copy(&sandbox) {
             assert_eq!(sql_value(&format!("select pg_cancel_backend({backend})")), "t");
         }
@@ -91,7 +91,7 @@ fn a_serialization_failure_is_tried_again() {
     for round in 1..=5 {
         other.run(&format!("begin; {}", touch(&sandbox)));
         sandbox.publish(&orders(&format!("r{round}-"), 100));
-        eventually("the batch waits for it", LIMIT, || waiting(&sandbox, "transactionid") == "1");
+        eventually("the batch waits for it", || waiting(&sandbox, "transactionid") == "1");
         other.run("commit");
         let failed = Instant::now();
         at_least(&sandbox, 100 + 100 * round, &mut worker);
@@ -128,10 +128,10 @@ fn a_deadlock_is_lost_and_tried_again() {
         // The key first and the position then: the other way round than a batch.
         other.run(&format!("begin; select pg_advisory_xact_lock({KEY})"));
         sandbox.publish(&orders(&format!("r{round}-"), 100));
-        eventually("a batch waits at the gate", LIMIT, || waiting(&sandbox, "advisory") == "1");
+        eventually("a batch waits at the gate", || waiting(&sandbox, "advisory") == "1");
         std::thread::scope(|scope| {
             scope.spawn(|| other.run(&format!("{}; commit", touch(&sandbox))));
-            eventually("the other waits for the batch", LIMIT, touch_waits);
+            eventually("the other waits for the batch", touch_waits);
             keeper.run(&format!("select pg_advisory_unlock({GATE})"));
         });
         let over = Instant::now();

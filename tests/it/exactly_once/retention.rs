@@ -1,6 +1,6 @@
 //! Records that Kafka removes before a running worker has read them.
 
-use super::{LIMIT, at_least, produce, sandbox, worker};
+use super::{at_least, produce, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{Proxy, Sandbox, eventually, kafka, orders, stack, uri_at_port, verified};
 
@@ -23,7 +23,7 @@ fn overtaken(name: &str, choice: &str) -> (Sandbox, Running, Proxy) {
     proxy.cut();
     produce(&sandbox, RECORDS - 100);
     let refused = proxy.refused();
-    eventually("it waits for the database", LIMIT, || proxy.refused() > refused);
+    eventually("it waits for the database", || proxy.refused() > refused);
     kafka().remove_before(&sandbox.topic, (RECORDS - LEFT) as i64);
     assert_eq!(sandbox.positions(), [(0, 100)], "nothing of it is stored");
     proxy.refuse(false);
@@ -55,7 +55,7 @@ fn a_worker_overtaken_by_retention_stores_what_it_has_and_stops_with_the_choices
 #[test]
 fn a_worker_overtaken_by_retention_goes_on_with_what_is_left_when_told_so() {
     let (sandbox, worker, _proxy) = overtaken("overtaken_on", "earliest");
-    eventually("it reads on", LIMIT, || sandbox.positions() == [(0, RECORDS as i64)]);
+    eventually("it reads on", || sandbox.positions() == [(0, RECORDS as i64)]);
     let rows = sandbox.column("orders", "count(*) || ' ' || count(distinct order_id)");
     let stored = sandbox.count("orders");
     assert_eq!(rows, [format!("{stored} {stored}")]);

@@ -1,26 +1,12 @@
 //! SIGINT and SIGTERM while something is away or half done. Idle, full stream
 //! and silence are in `consume/endings.rs`.
 
-use std::time::{Duration, Instant};
-
 use super::cuts::behind;
 use super::workers::held_mid_copy;
-use super::{LIMIT, assert_each_once, at_least, sandbox, worker};
-use crate::support::program::Running;
+use super::{assert_each_once, at_least, sandbox, worker};
 use crate::support::{Proxy, Sandbox, eventually, orders, stack};
 
 const SIGNALS: [&str; 2] = ["INT", "TERM"];
-
-/// Sends the signal and asserts that the worker ends well within 10 s.
-#[track_caller]
-fn ends_in_time(worker: Running, signal: &str) -> serde_json::Value {
-    let asked = Instant::now();
-    worker.signal(signal);
-    let ended = worker.finish().code(130);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{signal}: {:?}", asked.elapsed());
-    eprintln!("ended: {:5.1} s  {signal}", asked.elapsed().as_secs_f64());
-    ended.json()
-}
 
 /// The next run stores the rest, and nothing again.
 #[track_caller]
@@ -36,7 +22,7 @@ fn a_signal_in_the_middle_of_a_copy_ends_the_run_in_time() {
         let sandbox = sandbox("mid_batch", 2);
         let proxy = Proxy::to(stack().postgres);
         let (worker, stored) = held_mid_copy(behind(&proxy, &sandbox), &proxy, &sandbox);
-        assert_eq!(ends_in_time(worker, signal)["stored"], stored);
+        assert_eq!(worker.end_in_time(signal).json()["stored"], stored);
         drop(proxy);
         next_is_right(&sandbox, stored, 5_100);
     }
@@ -69,8 +55,8 @@ fn a_signal_while_the_database_refuses_ends_the_run_in_time() {
         proxy.cut();
         // More than it can hold: its partitions are paused.
         sandbox.publish(&orders("b", 1_000));
-        eventually("it tries again", LIMIT, || proxy.refused() >= 6);
-        assert_eq!(ends_in_time(worker, signal)["stored"], 100);
+        eventually("it tries again", || proxy.refused() >= 6);
+        assert_eq!(worker.end_in_time(signal).json()["stored"], 100);
         next_is_right(&sandbox, 100, 1_100);
     }
 }
@@ -89,8 +75,8 @@ fn a_signal_while_the_broker_refuses_ends_the_run_in_time() {
         broker.refuse(true);
         broker.cut();
         sandbox.publish(&orders("b", 1_000));
-        eventually("it tries again", LIMIT, || broker.refused() >= 3);
-        assert_eq!(ends_in_time(worker, signal)["stored"], 100);
+        eventually("it tries again", || broker.refused() >= 3);
+        assert_eq!(worker.end_in_time(signal).json()["stored"], 100);
         next_is_right(&sandbox, 100, 1_100);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::cuts::{behind, end};
-use super::{LIMIT, assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
+use super::{assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{Proxy, Run, Sandbox, eventually, orders, sql, sql_value, stack};
 
@@ -14,7 +14,7 @@ fn workers_that_come_and_go_share_the_partitions() {
     let producer = producer(&sandbox, 20_000, 2_500);
     at_least(&sandbox, 1_000, &mut first);
     let second = worker(&sandbox).spawn();
-    eventually("two workers own partitions", LIMIT, || owners(&sandbox).len() == 2);
+    eventually("two workers own partitions", || owners(&sandbox).len() == 2);
     first.interrupt();
     first.finish().code(130);
     let third = worker(&sandbox).spawn();
@@ -58,7 +58,7 @@ pub(super) fn held_mid_copy(worker: Run, proxy: &Proxy, sandbox: &Sandbox) -> (R
     at_least(sandbox, 100, &mut worker);
     proxy.silence_after(200_000);
     produce(sandbox, 5_000);
-    eventually("a COPY waits for its data", LIMIT, || !backends_mid_copy(sandbox).is_empty());
+    eventually("a COPY waits for its data", || !backends_mid_copy(sandbox).is_empty());
     (worker, sandbox.count("orders"))
 }
 
@@ -86,7 +86,7 @@ fn a_worker_stopped_in_the_middle_of_a_copy_is_replaced_and_stores_nothing_when_
     zombie.signal("CONT");
     let pid = format!(":{}", zombie.pid());
     let is_back = || owners(&sandbox).iter().any(|owner| owner.ends_with(&pid));
-    eventually("the woken worker owns a partition again", LIMIT, is_back);
+    eventually("the woken worker owns a partition again", is_back);
     assert_each_once(&sandbox, 5_100);
     assert_eq!(end(zombie)["stored"], stored_before, "the woken worker stored nothing more");
     sandbox.publish(&orders("b", 100));

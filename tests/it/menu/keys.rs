@@ -1,7 +1,5 @@
 //! The menu on a terminal, key by key.
 
-use std::time::Duration;
-
 use super::{menu, sandbox};
 use crate::support::{Terminal, eventually};
 
@@ -11,8 +9,6 @@ const CTRL_C: &str = "\u{3}";
 
 /// The menu's first line.
 const MENU: &str = "Which test?";
-/// Longer than a broker keeps a group without a sign of its members.
-const LIMIT: Duration = Duration::from_secs(60);
 
 fn open(sandbox: &crate::support::Sandbox) -> Terminal {
     let mut terminal = menu(sandbox, "").on_terminal();
@@ -98,5 +94,5 @@ fn an_interrupted_run_that_was_to_clean_says_that_nothing_was_removed() {
     assert!(screen.contains("interrupted, so nothing was removed"), "{screen}");
     // Kafka keeps a group that the interrupted run was in until its session is over.
     let is_cleaned = || menu(&sandbox, "--clean").finish().code == Some(0);
-    eventually("what was left is removed", LIMIT, is_cleaned);
+    eventually("what was left is removed", is_cleaned);
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Elsewhere, LIMIT, address, column, notify, sandbox, urgent};
+use super::{Elsewhere, address, column, notify, sandbox, urgent};
 use crate::support::mailbox::header;
 use crate::support::turn::Load;
-use crate::support::{Answer, Proxy, Run, Smtp, Step, eventually, mailbox, stack, uri_at_port};
+use crate::support::{
+    Answer, PATIENCE, Proxy, Run, Smtp, Step, eventually, mailbox, stack, uri_at_port,
+};
 
 #[test]
 fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent() {
@@ -19,7 +21,7 @@ fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent
     let orders = ["content", "rcpt"].map(|name| urgent(name, &format!("{name}@example.com")));
     sandbox.publish(&orders);
     let running = elsewhere.at(notify(&sandbox)).spawn();
-    eventually("both mails hang", LIMIT, || server.stalled() == 2);
+    eventually("both mails hang", || server.stalled() == 2);
     running.kill();
     assert_eq!(column(&sandbox, "state"), ["sending"; 2]);
 
@@ -51,7 +53,7 @@ fn a_mail_that_was_taken_while_the_database_was_away_is_not_sent_again_by_anothe
     };
     sandbox.publish(&[urgent("o", "a@example.com")]);
     let workers = [worker(), worker()];
-    eventually("the lease is over", LIMIT, || {
+    eventually("the lease is over", || {
         column(&sandbox, "content_at is not null and lease_until < now()") == ["t"]
     });
     database.refuse(false);
@@ -78,11 +80,11 @@ fn two_workers_that_are_killed_and_restarted_leave_one_mail_an_order() {
     let steady = worker();
     for so_far in [5, 15, 25] {
         let victim = worker();
-        eventually("mails are sent", LIMIT, || mailbox(&to).len() >= so_far);
+        eventually("mails are sent", || mailbox(&to).len() >= so_far);
         victim.kill();
     }
     steady.kill();
-    notify(&sandbox).limit(LIMIT + Duration::from_secs(30)).finish().success();
+    notify(&sandbox).limit(PATIENCE + Duration::from_secs(30)).finish().success();
 
     let mails = mailbox(&to);
     let states = column(&sandbox, "state || unknowns");

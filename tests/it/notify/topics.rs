@@ -1,6 +1,6 @@
 //! Topics that are deleted and created again.
 
-use super::{Elsewhere, LIMIT, column, sandbox, urgent};
+use super::{Elsewhere, column, sandbox, urgent};
 use crate::support::{Answer, Run, Smtp, eventually};
 
 #[test]
@@ -21,13 +21,13 @@ fn a_topic_made_anew_under_a_running_worker_is_read_from_its_first_record() {
     };
     let are_sent = |number: usize| column(&sandbox, "state") == vec!["sent"; number];
     sandbox.publish(&orders("old", 3));
-    eventually("the first topic's mails are sent", LIMIT, || are_sent(3));
+    eventually("the first topic's mails are sent", || are_sent(3));
     // Stopped, it sees the topic neither go nor come.
     worker.signal("STOP");
     let anew = sandbox.clone().with_topic_anew();
     anew.publish(&orders("new", 8));
     worker.signal("CONT");
-    eventually("all of the new topic's are sent", LIMIT, || are_sent(3 + 8));
+    eventually("all of the new topic's are sent", || are_sent(3 + 8));
     worker.interrupt();
     let ended = worker.finish().code(130);
     assert!(ended.stderr.contains("created again"), "{ended}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use orderctl::stack::process::Signal;
 
-use super::{Flow, LIMIT};
+use super::Flow;
 use crate::exactly_once::broker::Broker;
 use crate::support::turn::Load;
 use crate::support::{Sandbox, eventually};
@@ -23,7 +23,7 @@ fn a_broker_restarted_and_killed_under_load_is_waited_for() {
         let before = flow.position();
         flow.publish(published..published + 20_000);
         published += 20_000;
-        eventually("records flow", LIMIT, || flow.position() > before);
+        eventually("records flow", || flow.position() > before);
         let position = flow.position();
         broker.end(signal);
         assert!(position < published as i64, "{signal:?}: all was done already");
@@ -31,7 +31,7 @@ fn a_broker_restarted_and_killed_under_load_is_waited_for() {
         std::thread::sleep(Duration::from_secs(1));
         broker.start();
         let back = Instant::now();
-        eventually("all is done", LIMIT, || flow.position() == published as i64);
+        eventually("all is done", || flow.position() == published as i64);
         eprintln!("{signal:?}: all was done {:.1?} after it was back", back.elapsed());
     }
     for worker in workers {

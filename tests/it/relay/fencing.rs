@@ -6,8 +6,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::signals::behind;
-use super::{Flow, LIMIT, Publishing, end};
-use crate::support::{Proxy, eventually, stack};
+use super::{Flow, Publishing, end};
+use crate::support::{PATIENCE, Proxy, eventually, stack};
 
 /// Takes a worker's transactional id, as a worker on another host would.
 fn fence(flow: &Flow, id: &str) {
@@ -16,7 +16,7 @@ fn fence(flow: &Flow, id: &str) {
         .set("transactional.id", id)
         .create()
         .expect("a producer");
-    twin.init_transactions(LIMIT).expect("a transactional producer");
+    twin.init_transactions(PATIENCE).expect("a transactional producer");
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn a_worker_stopped_in_a_transaction_is_replaced_and_publishes_nothing_when_it_w
         let before = flow.position();
         assert_eq!(before, published as i64, "it is stopped before its commit");
         let other = flow.worker().spawn();
-        eventually("another one does its work", LIMIT, || flow.position() >= before + 100);
+        eventually("another one does its work", || flow.position() >= before + 100);
         if sleeps_on {
-            eventually("its transaction is given up", LIMIT, || !flow.has_open_transaction());
+            eventually("its transaction is given up", || !flow.has_open_transaction());
         }
         zombie.signal("CONT");
         flow.assert_each_once(published + 100);
@@ -73,7 +73,7 @@ fn a_worker_whose_id_another_producer_takes_goes_on_or_says_so_and_nothing_is_do
     fence(&flow, &id);
     flow.goes_on(500);
     assert!(worker.is_running(), "once may be a transaction that took too long");
-    eventually("it gives up", LIMIT, || {
+    eventually("it gives up", || {
         fence(&flow, &id);
         !worker.is_running()
     });
@@ -94,16 +94,16 @@ fn what_was_read_while_a_commit_failed_is_read_again() {
     let worker = behind(&flow, &proxy)
         .args(["--instance", "early", "--batch-records", "3000", "--commit-interval", "2s"])
         .spawn();
-    eventually("it goes on", LIMIT, || flow.position() >= 3_000);
+    eventually("it goes on", || flow.position() >= 3_000);
     // A commit takes seconds from here on, and far more records than those that are
     // looked at for new topics after it, and read again anyway, are read meanwhile.
     proxy.delay(Duration::from_millis(150));
     let before = flow.position();
-    eventually("it goes on slowly", LIMIT, || flow.position() > before);
+    eventually("it goes on slowly", || flow.position() > before);
     fence(&flow, &id);
     proxy.delay(Duration::ZERO);
     assert!(flow.position() < ORDERS as i64 - 6_000, "too little was left to read");
-    eventually("all is done", LIMIT, || flow.position() == ORDERS as i64);
+    eventually("all is done", || flow.position() == ORDERS as i64);
     flow.assert_each_once(ORDERS);
     let summary = end(worker);
     assert!(summary["aborts"].as_u64() >= Some(1), "{summary}");
@@ -117,7 +117,7 @@ fn of_two_workers_with_one_id_one_ends_with_the_cure_and_nothing_is_doubled() {
     let worker = || flow.worker().args(["--instance", &name]).spawn();
     let mut workers = vec![worker(), worker()];
     let publishing = Publishing::into(&flow);
-    eventually("one gives up", LIMIT, || workers.iter_mut().any(|one| !one.is_running()));
+    eventually("one gives up", || workers.iter_mut().any(|one| !one.is_running()));
     let (left, mut ended): (Vec<_>, Vec<_>) =
         workers.into_iter().map(|mut one| (one.is_running(), one)).partition(|(is, _)| *is);
     let ended = ended.remove(0).1.finish().code(1);

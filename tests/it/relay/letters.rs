@@ -2,11 +2,13 @@
 
 use rdkafka::Message as _;
 
-use super::{Flow, LIMIT, header, key};
-use crate::support::{Raw, Run, Sandbox, kafka};
+use super::{Flow, header, key};
+use crate::support::{PATIENCE, Raw, Run, Sandbox, kafka};
 
 fn dlq<'a>(flow: &Flow, subcommand: &str, args: impl IntoIterator<Item = &'a str>) -> Run {
-    Run::new(["dlq", subcommand, "--topic", &flow.letters(), "-o", "json"]).args(args).limit(LIMIT)
+    Run::new(["dlq", subcommand, "--topic", &flow.letters(), "-o", "json"])
+        .args(args)
+        .limit(PATIENCE)
 }
 
 #[test]

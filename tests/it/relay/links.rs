@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::signals::behind;
-use super::{Flow, LIMIT, Publishing, end};
+use super::{Flow, Publishing, end};
 use crate::support::{Proxy, eventually, stack};
 
 #[test]
@@ -16,8 +16,8 @@ fn links_cut_at_any_byte_lose_and_double_nothing() {
     for bytes in [1_000, 7_000, 30_000, 70_001, 111_111, 3] {
         let links = proxy.links();
         proxy.cut_after(bytes);
-        eventually("the cut", LIMIT, || !proxy.is_due());
-        eventually("it connects again", LIMIT, || proxy.links() > links);
+        eventually("the cut", || !proxy.is_due());
+        eventually("it connects again", || proxy.links() > links);
         flow.goes_on(1);
     }
     let number = publishing.end();
@@ -36,7 +36,7 @@ fn a_black_hole_is_waited_out_and_its_partitions_go_to_the_other_worker() {
     let second = flow.worker().spawn();
     flow.goes_on(500);
     proxy.silence_after(20_000);
-    eventually("the hole", LIMIT, || !proxy.is_due());
+    eventually("the hole", || !proxy.is_due());
     // Only the other one can do that, and all partitions only once it has them.
     flow.goes_on(2_000);
     proxy.silence(false);

@@ -1,22 +1,8 @@
 //! SIGINT and SIGTERM while a worker is idle, in the middle of a transaction, or
 //! without a broker.
 
-use std::time::{Duration, Instant};
-
-use super::{Flow, LIMIT};
-use crate::support::program::Running;
+use super::Flow;
 use crate::support::{Proxy, eventually, stack};
-
-/// Sends the signal and asserts that the worker ends well within 10 s.
-#[track_caller]
-fn ends_in_time(worker: Running, signal: &str) -> serde_json::Value {
-    let asked = Instant::now();
-    worker.signal(signal);
-    let ended = worker.finish().code(130);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{signal}: {:?}", asked.elapsed());
-    eprintln!("ended: {:5.1} s  {signal}", asked.elapsed().as_secs_f64());
-    ended.json()
-}
 
 #[test]
 fn a_signal_to_an_idle_worker_ends_it_in_time() {
@@ -24,7 +10,7 @@ fn a_signal_to_an_idle_worker_ends_it_in_time() {
     let worker = flow.worker().spawn();
     flow.publish(0..100);
     flow.assert_each_once(100);
-    let summary = ends_in_time(worker, "TERM");
+    let summary = worker.end_in_time("TERM").json();
     assert_eq!((&summary["read"], &summary["interrupted"]), (&100.into(), &true.into()));
 }
 
@@ -36,7 +22,7 @@ fn a_signal_in_the_middle_of_a_transaction_commits_what_is_in_hand() {
     flow.assert_each_once(100);
     flow.publish(100..200);
     flow.await_open_transaction();
-    let read = ends_in_time(worker, "INT")["read"].as_i64().expect("a number");
+    let read = worker.end_in_time("INT").json()["read"].as_i64().expect("a number");
     assert!(read > 100, "what it had in hand is committed");
     assert_eq!(flow.position(), read);
     flow.route().arg("--until-end").finish();
@@ -54,8 +40,8 @@ fn a_signal_while_the_broker_is_away_ends_the_run_in_time_and_the_next_one_is_ri
     flow.await_open_transaction();
     proxy.refuse(true);
     proxy.cut();
-    eventually("it tries again", LIMIT, || proxy.refused() >= 3);
-    assert_eq!(ends_in_time(worker, "TERM")["read"], 100);
+    eventually("it tries again", || proxy.refused() >= 3);
+    assert_eq!(worker.end_in_time("TERM").json()["read"], 100);
     let next = flow.worker().arg("--until-end").finish().code(3).json();
     assert_eq!(next["read"], 100, "{next}");
     flow.assert_each_once(200);
@@ -70,7 +56,7 @@ fn a_signal_while_the_broker_is_silent_ends_the_run_in_time() {
     flow.assert_each_once(100);
     proxy.silence(true);
     flow.publish(100..200);
-    assert_eq!(ends_in_time(worker, "TERM")["read"], 100);
+    assert_eq!(worker.end_in_time("TERM").json()["read"], 100);
 }
 
 /// A worker that reaches the broker through a proxy.

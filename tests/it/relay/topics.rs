@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rdkafka::Message as _;
 use serde_json::Value;
 
-use super::{Flow, LIMIT, end, header, key};
+use super::{Flow, end, header, key};
 use crate::support::{Raw, Run, eventually, kafka, order_with};
 
 /// Publishes an order for each city to partition 0, with its number as the id.
@@ -63,7 +63,7 @@ fn two_workers_do_not_exceed_the_bound_together() {
         let raw = Raw { partition, key: None, payload: Some(order.as_bytes()) };
         kafka().produce(&flow.sandbox.topic, [raw]);
     }
-    eventually("all are routed", LIMIT, || {
+    eventually("all are routed", || {
         city_topics(&flow).iter().map(|topic| kafka().read_all(topic).len()).sum::<usize>() == 40
     });
     workers.into_iter().for_each(|worker| drop(end(worker)));
@@ -113,12 +113,12 @@ fn a_topic_deleted_while_its_city_has_orders_is_made_again() {
     let mut worker = flow.worker().spawn();
     let berlin = format!("{}-berlin", flow.sandbox.topic);
     publish_cities(&flow, &["Berlin".to_owned()]);
-    eventually("the first order", LIMIT, || kafka().partitions(&berlin) == 1);
-    eventually("its end", LIMIT, || flow.position() == 1);
+    eventually("the first order", || kafka().partitions(&berlin) == 1);
+    eventually("its end", || flow.position() == 1);
     kafka().delete_topic(&berlin);
-    eventually("it is gone", LIMIT, || kafka().partitions(&berlin) == 0);
+    eventually("it is gone", || kafka().partitions(&berlin) == 0);
     publish_cities(&flow, &["Berlin".to_owned(), "Berlin".to_owned()]);
-    eventually("the next orders", LIMIT, || {
+    eventually("the next orders", || {
         assert!(worker.is_running());
         kafka().partitions(&berlin) == 1 && kafka().read_all(&berlin).len() == 2
     });
@@ -156,7 +156,7 @@ fn a_topic_made_anew_under_a_running_worker_ends_it_and_is_read_from_its_first_r
     let route = || flow.route().args(["-X", "session.timeout.ms=45000"]);
     let worker = route().spawn();
     publish_cities(&flow, &vec!["Berlin".to_owned(); 5]);
-    eventually("the first topic is read", LIMIT, || flow.position() == 5);
+    eventually("the first topic is read", || flow.position() == 5);
     // Stopped, it sees the topic neither go nor come.
     worker.signal("STOP");
     let sandbox = flow.sandbox.clone().with_topic_anew();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use super::{LIMIT, Watched, lines, parsed};
+use super::{Watched, lines, parsed};
 use crate::support::{Run, Sandbox, drop_role, eventually, orders, sql, stack, uri_as};
 
 fn message(line: &Value) -> &str {
@@ -23,7 +23,7 @@ fn a_history_begins_with_the_settings_and_has_figures_every_second() {
     let mut running = run.arg(&path).spawn();
     sandbox.wait_for_rows("orders", 100, &mut running);
     let figures = |line: &Value| message(line) == "figures" && line["fields"]["read"] == 100;
-    eventually("two lines of figures", LIMIT, || {
+    eventually("two lines of figures", || {
         lines(&path).iter().filter(|line| figures(line)).count() >= 2
     });
     sandbox.publish(&orders("b", 20));
@@ -103,7 +103,7 @@ fn lines_go_on_in_a_new_file_after_rotation() {
     let (path, old) = (watched.log(), watched.folder.path().join("log.1"));
     watched.wait_for_ready(200);
     fs::rename(&path, &old).expect("a rotation");
-    eventually("a new file", LIMIT, || !lines(&path).is_empty());
+    eventually("a new file", || !lines(&path).is_empty());
     let before = lines(&old).len();
     watched.running.interrupt();
     let Watched { running, folder, .. } = watched;

@@ -14,9 +14,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{eventually, stack};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use super::{PATIENCE, eventually, stack};
 
 /// A broker to be looked into.
 #[derive(Debug, Clone, Copy)]
@@ -65,20 +63,18 @@ impl Kafka {
         for (name, value) in settings {
             new = new.set(name, value);
         }
-        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let created = block_on(admin.create_topics([&new], &options));
         let results = created.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
         // The controller knows it before the broker does.
-        eventually("the broker knows the topic", LIMIT, || {
-            self.partitions(topic) == partitions as usize
-        });
+        eventually("the broker knows the topic", || self.partitions(topic) == partitions as usize);
     }
 
     /// Adds partitions to a topic, so that it has this many.
     pub fn extend_topic(self, topic: &str, partitions: usize) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let more = NewPartitions::new(topic, partitions);
         let results = block_on(admin.create_partitions([&more], &options)).expect("an answer");
         assert!(results.iter().all(Result::is_ok), "extend {topic}: {results:?}");
@@ -87,7 +83,7 @@ impl Kafka {
     /// Deletes a topic.
     pub fn delete_topic(self, topic: &str) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let deleted = block_on(admin.delete_topics(&[topic], &options));
         let results = deleted.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "delete {topic}: {results:?}");
@@ -108,11 +104,11 @@ impl Kafka {
             while let Err((error, back)) = producer.send(record) {
                 let code = error.rdkafka_error_code();
                 assert_eq!(code, Some(RDKafkaErrorCode::QueueFull), "{topic}: {error}");
-                producer.flush(LIMIT).expect("acknowledgements");
+                producer.flush(PATIENCE).expect("acknowledgements");
                 record = back;
             }
         }
-        producer.flush(LIMIT).expect("acknowledgements");
+        producer.flush(PATIENCE).expect("acknowledgements");
     }
 
     /// Produces one record to partition 0 with a timestamp of the test's own.
@@ -121,7 +117,7 @@ impl Kafka {
             self.config().create().expect("a producer");
         let record = BaseRecord::<(), [u8]>::to(topic).partition(0).payload(payload);
         assert!(producer.send(record.timestamp(time_ms)).is_ok(), "{topic}: the queue has room");
-        producer.flush(LIMIT).expect("acknowledgements");
+        producer.flush(PATIENCE).expect("acknowledgements");
     }
 
     /// Produces events to partition 0 in one transaction, which then commits or
@@ -132,17 +128,17 @@ impl Kafka {
             .set("transactional.id", format!("{topic}-writer"))
             .create()
             .expect("a producer");
-        producer.init_transactions(LIMIT).expect("a transactional producer");
+        producer.init_transactions(PATIENCE).expect("a transactional producer");
         producer.begin_transaction().expect("a transaction");
         for event in events {
             let payload = event.to_string();
             let record = BaseRecord::<(), str>::to(topic).partition(0).payload(&payload);
             assert!(producer.send(record).is_ok(), "{topic}: the queue has room");
         }
-        producer.flush(LIMIT).expect("acknowledgements");
+        producer.flush(PATIENCE).expect("acknowledgements");
         let ended = match commits {
-            true => producer.commit_transaction(LIMIT),
-            false => producer.abort_transaction(LIMIT),
+            true => producer.commit_transaction(PATIENCE),
+            false => producer.abort_transaction(PATIENCE),
         };
         ended.expect("the end of the transaction");
     }
@@ -153,7 +149,7 @@ impl Kafka {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
-        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let removed = block_on(admin.delete_records(&list, &options)).expect("an answer");
         assert!(removed.elements().iter().all(|one| one.error().is_ok()), "{removed:?}");
         assert_eq!(self.watermarks(topic, 0).0, offset);
@@ -174,8 +170,8 @@ impl Kafka {
             self.config().set("isolation.level", isolation).create().expect("a client");
         let mut known = None;
         // A partition that was just created has no leader yet.
-        eventually("watermarks are told", LIMIT, || {
-            known = client.fetch_watermarks(topic, partition, LIMIT).ok();
+        eventually("watermarks are told", || {
+            known = client.fetch_watermarks(topic, partition, PATIENCE).ok();
             known.is_some()
         });
         known.expect("told")
@@ -187,7 +183,7 @@ impl Kafka {
             self.config().set("group.id", group).create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, 0);
-        let known = consumer.committed_offsets(list, LIMIT).expect("an answer");
+        let known = consumer.committed_offsets(list, PATIENCE).expect("an answer");
         known.elements()[0].offset().to_raw().filter(|offset| *offset >= 0)
     }
 
@@ -205,7 +201,7 @@ impl Kafka {
         for partition in 0..self.partitions(topic) {
             list.add_partition(topic, partition as i32);
         }
-        let Ok(known) = consumer.committed_offsets(list, LIMIT) else { return -1 };
+        let Ok(known) = consumer.committed_offsets(list, PATIENCE) else { return -1 };
         let offsets = known.elements().into_iter().filter_map(|one| one.offset().to_raw());
         offsets.filter(|offset| *offset > 0).sum()
     }
@@ -220,14 +216,14 @@ impl Kafka {
 
     /// Number of partitions of a topic; 0 when it does not exist.
     pub fn partitions(self, topic: &str) -> usize {
-        let metadata = self.client().fetch_metadata(Some(topic), LIMIT).expect("metadata");
+        let metadata = self.client().fetch_metadata(Some(topic), PATIENCE).expect("metadata");
         let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
         found.map(|topic| topic.partitions().len()).sum()
     }
 
     /// The topics whose names begin so, in order.
     pub fn topics_like(self, prefix: &str) -> Vec<String> {
-        let metadata = self.client().fetch_metadata(None, LIMIT).expect("metadata");
+        let metadata = self.client().fetch_metadata(None, PATIENCE).expect("metadata");
         let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
         let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
         names.sort();
@@ -259,7 +255,7 @@ impl Kafka {
             list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
             consumer.assign(&list).expect("an assignment");
             loop {
-                match consumer.poll(LIMIT).expect("a record or the end") {
+                match consumer.poll(PATIENCE).expect("a record or the end") {
                     Ok(message) => all.push(message.detach()),
                     Err(KafkaError::PartitionEOF(_)) => break,
                     Err(error) => panic!("read {topic}: {error}"),

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::asker::Asker;
 
 /// How long a group may go without a commit.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(180);
 /// How long after a commit a kill comes at most.
 const SOON: Duration = Duration::from_millis(100);
 /// A kill in the middle of a batch waits at most so long for one: the victim may
@@ -61,7 +61,7 @@ impl<W, S: FnMut() -> (u32, W)> Killer<S, W> {
     /// while the victim has a batch open. False when a stop was requested.
     ///
     /// # Panics
-    /// When nothing was committed for a minute.
+    /// When nothing was committed for three minutes.
     pub fn await_moment(&mut self, stop: &Stop) -> bool {
         self.victim = self.below(self.workers.len());
         let kind = self.below(5);

@@ -1,6 +1,8 @@
 //! What the tests are made of: one stack for all, a sandbox for each, the built
 //! program, and plain ways to look into the database and the topics.
 
+use std::time::Duration;
+
 pub mod asker;
 pub mod database;
 pub mod kafka;
@@ -33,3 +35,8 @@ pub use server::{Server, Shutdown};
 pub use shared_stack::stack;
 pub use smtp::{Answer, Smtp, Step};
 pub use terminal::Terminal;
+
+/// How long a test waits for what has to come. Nothing that the program promises:
+/// a machine whose disk stands still for a minute must not fail a test. What has
+/// to be quick is measured by the test that says so.
+pub const PATIENCE: Duration = Duration::from_secs(180);

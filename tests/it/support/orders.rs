@@ -1,7 +1,5 @@
 //! Orders as JSON, and the steps that most tests of the sink share.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::program::Running;
@@ -197,7 +195,7 @@ impl Sandbox {
     /// Waits until a table has at least so many rows while a worker runs.
     #[track_caller]
     pub fn wait_for_rows(&self, table: &str, rows: usize, worker: &mut Running) {
-        eventually(&format!("{rows} rows in {table}"), Duration::from_secs(60), || {
+        eventually(&format!("{rows} rows in {table}"), || {
             assert!(worker.is_running(), "the worker ended early");
             self.count(table) >= rows
         });

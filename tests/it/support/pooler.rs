@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use orderctl::stack::postgres::Runner;
 use orderctl::stack::{LOGIN, ports};
@@ -62,7 +61,7 @@ impl Pooler {
         runner.apply(&mut command);
         let child = command.spawn().expect("pgbouncer; scripts/setup installs it");
         let pooler = Pooler { port, child, _directory: directory };
-        eventually("the pooler lets its role in", Duration::from_secs(30), || {
+        eventually("the pooler lets its role in", || {
             query_at(&uri_at_port(port), &stack().cert_path.join("ca.pem"), "select 1").is_ok()
         });
         pooler

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::server::own_port;
-use super::{Terminal, stack, uri_at_port};
+use super::{PATIENCE, Terminal, stack, uri_at_port};
 
-/// How long a run may take unless the test says otherwise.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long it may take to end after SIGINT or SIGTERM.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Run {
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
-        Run { command, stdin: Vec::new(), stderr: None, limit: LIMIT }.stdin("")
+        Run { command, stdin: Vec::new(), stderr: None, limit: PATIENCE }.stdin("")
     }
 
     /// One argument more.
@@ -133,7 +133,7 @@ impl Run {
         self
     }
 
-    /// How long it may take: longer is a failure of the test.
+    /// How long its end may be waited for: longer is a failure of the test.
     pub fn limit(mut self, limit: Duration) -> Run {
         self.limit = limit;
         self
@@ -167,7 +167,7 @@ impl Run {
         std::thread::spawn(move || stdin.write_all(&bytes));
         let stdout = collect(child.stdout.take().expect("a pipe"));
         let stderr = child.stderr.take().and_then(collect);
-        Running { child, deadline: Instant::now() + self.limit, stdout, stderr }
+        Running { child, limit: self.limit, stdout, stderr }
     }
 }
 
@@ -183,7 +183,7 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Option<JoinHandle<String>> {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    deadline: Instant,
+    limit: Duration,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
 }
@@ -215,6 +215,18 @@ impl Running {
         send_signal(self.pid(), name);
     }
 
+    /// Sends a signal by its name without SIG, upon which it ends as interrupted and
+    /// in the time that is promised, whatever is out of reach.
+    #[track_caller]
+    pub fn end_in_time(self, signal: &str) -> Finished {
+        let asked = Instant::now();
+        self.signal(signal);
+        let ended = self.finish().code(130);
+        let took = asked.elapsed();
+        assert!(took < END_LIMIT, "{signal}: {took:?}: {ended}");
+        ended
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
@@ -230,12 +242,12 @@ impl Running {
     }
 
     fn wait(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + self.limit;
         loop {
-            // Looked at even when the test comes late: it may have ended in time.
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return Some(status);
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= deadline {
                 break;
             }
             // The standard library has no wait with a limit.
@@ -262,15 +274,15 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.expect("a shell").success(), "kill -s {name} {pid}");
 }
 
-/// Waits until a condition holds; a failure of the test after `limit`. Looks
+/// Waits until a condition holds; a failure of the test after [`PATIENCE`]. Looks
 /// every 10 ms at first and every 150 ms in the end: most looks are a connection
 /// over TLS, and too many of them would be most of what the machine does.
 #[track_caller]
-pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         // What is awaited is seen only by looking.
         std::thread::sleep(pause);
         pause = (pause * 3 / 2).min(Duration::from_millis(150));

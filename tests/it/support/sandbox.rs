@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::turn::{Load, Turn};
 use super::{eventually, kafka, sql};
@@ -50,7 +50,7 @@ impl Sandbox {
     pub fn with_topic_anew(self) -> Sandbox {
         kafka().delete_topic(&self.topic);
         let is_gone = || kafka().partitions(&self.topic) == 0;
-        eventually("the topic is gone", Duration::from_secs(30), is_gone);
+        eventually("the topic is gone", is_gone);
         self.with_topic(1)
     }
 

@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
 
 use orderctl::stack::postgres::{Runner, programs};
 use orderctl::stack::{LOGIN, ports};
@@ -17,9 +16,6 @@ use super::postgres::{Rows, password, query_at};
 use super::program::{eventually, send_signal};
 use super::shared_stack::QUIET;
 use super::{stack, uri_at_port};
-
-/// How long a start or a stop may take.
-const LIMIT: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// The port of the calling test's own server. Every test has a thread.
@@ -80,9 +76,7 @@ impl Server {
             Shutdown::Immediate => "QUIT",
         };
         send_signal(self.child.id(), signal);
-        eventually("the server's end", LIMIT, || {
-            self.child.try_wait().expect("its status").is_some()
-        });
+        eventually("the server's end", || self.child.try_wait().expect("its status").is_some());
     }
 
     /// Starts it again after a stop and waits until it lets its role in.
@@ -114,9 +108,7 @@ impl Server {
     }
 
     fn wait_for(&self, database: &str) {
-        eventually("the server lets its role in", LIMIT, || {
-            self.query(database, "select 1").is_ok()
-        });
+        eventually("the server lets its role in", || self.query(database, "select 1").is_ok());
     }
 
     fn query(&self, database: &str, sql: &str) -> anyhow::Result<Rows> {

@@ -11,11 +11,9 @@ use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use super::eventually;
 use super::program::send_signal;
+use super::{PATIENCE, eventually};
 
-/// How long anything on the screen may take.
-const LIMIT: Duration = Duration::from_secs(60);
 /// How long to let go between two looks at it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -66,14 +64,14 @@ impl Terminal {
     /// Waits until this is written, after what was awaited before.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
-        let until = Instant::now() + LIMIT;
+        let until = Instant::now() + PATIENCE;
         loop {
             let screen = self.screen();
             if let Some(at) = screen[self.seen..].find(text) {
                 self.seen += at + text.len();
                 return;
             }
-            assert!(Instant::now() < until, "not within {LIMIT:?}: {text:?} in {screen:?}");
+            assert!(Instant::now() < until, "not within {PATIENCE:?}: {text:?} in {screen:?}");
             // What is awaited is seen only by looking.
             std::thread::sleep(LOOK);
         }
@@ -87,7 +85,7 @@ impl Terminal {
     /// Waits until single keys are read, as a menu does.
     #[track_caller]
     pub fn wait_for_menu(&mut self) {
-        eventually("single keys are read", LIMIT, || !reads_lines(&self.keys));
+        eventually("single keys are read", || !reads_lines(&self.keys));
     }
 
     /// Sends a signal by its name without SIG.
@@ -100,12 +98,12 @@ impl Terminal {
     #[track_caller]
     pub fn finish(mut self) -> (Option<i32>, String) {
         let mut status = None;
-        eventually("the program's end", LIMIT, || {
+        eventually("the program's end", || {
             status = self.child.try_wait().expect("its status");
             status.is_some()
         });
         assert!(reads_lines(&self.keys), "the terminal was left as it was");
-        eventually("its last words", LIMIT, || self.reader.is_finished());
+        eventually("its last words", || self.reader.is_finished());
         (status.and_then(|status| status.code()), self.screen())
     }
 }

@@ -1,7 +1,5 @@
 //! Runs that come to no result: what is missing is named, and Ctrl-C ends them.
 
-use std::time::{Duration, Instant};
-
 use crate::support::{Proxy, Run, Sandbox, Session, eventually, order, orders, sql, stack};
 
 #[test]
@@ -58,8 +56,8 @@ fn interrupted_it_ends_soon_and_claims_nothing() {
     sandbox.store("orders").finish().success();
     let holder = Session::open();
     holder.run(&format!("begin; lock table {} in access exclusive mode", sandbox.table("orders")));
-    let run = sandbox.verify("orders").limit(Duration::from_secs(40)).spawn();
-    eventually("it waits for the table", Duration::from_secs(20), || {
+    let run = sandbox.verify("orders").spawn();
+    eventually("it waits for the table", || {
         let waiters = sql(&format!(
             "select from pg_stat_activity where application_name = 'orderctl verify'
              and wait_event_type = 'Lock' and query like '%{}%'",
@@ -67,8 +65,7 @@ fn interrupted_it_ends_soon_and_claims_nothing() {
         ));
         !waiters.is_empty()
     });
-    run.interrupt();
-    let ended = run.finish().code(130);
+    let ended = run.end_in_time("INT");
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains("interrupted"), "{ended}");
     holder.run("rollback");
@@ -91,15 +88,11 @@ fn assert_ends_in_silence_after(bytes: i64, signal: &str, sandbox: &Sandbox) {
     let broker = Proxy::to_broker(stack().kafka_plaintext);
     broker.silence_after(bytes);
     let mut run = through(&broker, sandbox).spawn();
-    eventually("the broker is silent", Duration::from_secs(60), || {
+    eventually("the broker is silent", || {
         assert!(run.is_running(), "it ended before {bytes} bytes");
         !broker.is_due()
     });
-    let asked = Instant::now();
-    run.signal(signal);
-    let ended = run.finish().code(130);
-    let took = asked.elapsed();
-    assert!(took < Duration::from_secs(10), "{signal} after {bytes} bytes: {took:?}: {ended}");
+    let ended = run.end_in_time(signal);
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains("interrupted"), "{ended}");
 }
