@@ -1,5 +1,6 @@
 //! `notify`: mails that tell the truth about what was sent.
 
+mod hands;
 mod mailboxes;
 mod refusals;
 mod rights;

@@ -130,7 +130,7 @@ impl Office {
         match begun.await? {
             Some(true) => {}
             Some(false) => {
-                self.console.detail(format_args!("another worker has {} now", mail.order_id));
+                self.console.detail(format_args!("another has {} in hand now", mail.order_id));
                 return Ok((Fate::PutBack, None));
             }
             None => return Ok((Fate::PutBack, None)),

@@ -115,6 +115,11 @@ impl Session {
         let done = self.runtime.block_on(self.client.batch_execute(sql));
         done.unwrap_or_else(|error| panic!("{sql}: {:#}", readable(error)));
     }
+
+    /// Has the program's own code ask the server.
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(&tokio_postgres::Client) -> T) -> T {
+        self.runtime.block_on(question(&self.client))
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -18,7 +18,7 @@
 pub mod book;
 pub mod overview;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
@@ -67,6 +67,9 @@ pub struct Mail {
     pub attempts: u32,
     /// How long ago it was written down.
     pub age: Duration,
+    /// The database's clock when it was taken: tells this hand from a later one of
+    /// the same worker, which sends over several connections.
+    pub taken_at: SystemTime,
 }
 
 /// What became of a mail in hand.
@@ -163,7 +166,7 @@ impl Mails {
                      and (lease_until is null or lease_until < now() and content_at is null)
                  order by next_try_at, id limit 1 for update skip locked)
              returning id, kind, order_id, recipient, message_id, details::text, attempts,
-                 extract(epoch from now() - created_at)::float8",
+                 extract(epoch from now() - created_at)::float8, updated_at",
             table = self.table(),
             is_open = self.is_open(),
         );
@@ -181,6 +184,7 @@ impl Mails {
                 details: row.get(5),
                 attempts: u32::try_from(row.get::<_, i32>(6)).unwrap_or(u32::MAX),
                 age: Duration::try_from_secs_f64(row.get(7)).unwrap_or_default(),
+                taken_at: row.get(8),
             })
         }))
     }
@@ -193,12 +197,16 @@ impl Mails {
     pub async fn begin_content(&self, client: &Client, mail: &Mail) -> Result<bool, Error> {
         let sql = format!(
             "update {} set content_at = now(), lease_until = now() + $3 * interval '1 second'
-             where id = $1 and owner = $2 and state = 'sending'",
+             where id = $1 and owner = $2 and updated_at = $4 and state = 'sending'",
             self.table()
         );
         let lease_s = LEASE.as_secs_f64();
-        let parameters: [Parameter<'_>; 3] =
-            [(&mail.id, Type::INT8), (&self.owner, Type::TEXT), (&lease_s, Type::FLOAT8)];
+        let parameters: [Parameter<'_>; 4] = [
+            (&mail.id, Type::INT8),
+            (&self.owner, Type::TEXT),
+            (&lease_s, Type::FLOAT8),
+            (&mail.taken_at, Type::TIMESTAMPTZ),
+        ];
         Ok(client.execute_typed(&sql, &parameters).await? == 1)
     }
 
@@ -235,20 +243,22 @@ impl Mails {
         };
         let ours = match fate {
             Fate::Sent => "state <> 'sent'",
-            _ => "state = 'sending' and owner = $2",
+            _ => "state = 'sending' and owner = $2 and updated_at = $5",
         };
         // The server wants to know the type of every parameter, used or not.
         let sql = format!(
             "update {} set {set}, {FREE} where id = $1 and {ours}
-                 and $2::text is not null and $3::text is not null and $4::float8 is not null",
+                 and $2::text is not null and $3::text is not null and $4::float8 is not null
+                 and $5::timestamptz is not null",
             self.table()
         );
         let wait_s = wait.as_secs_f64();
-        let parameters: [Parameter<'_>; 4] = [
+        let parameters: [Parameter<'_>; 5] = [
             (&mail.id, Type::INT8),
             (&self.owner, Type::TEXT),
             (&why, Type::TEXT),
             (&wait_s, Type::FLOAT8),
+            (&mail.taken_at, Type::TIMESTAMPTZ),
         ];
         Ok(client.execute_typed(&sql, &parameters).await? == 1)
     }
