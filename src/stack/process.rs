@@ -19,7 +19,7 @@ use crate::stop::Stop;
 pub const POLL: Duration = Duration::from_millis(25);
 
 /// How long the kernel may take to clear away what was killed.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The user asked to stop while a stack was being brought up or down.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,10 @@ pub fn start_daemon(mut command: Command, log: &Path, pid_file: &Path) -> anyhow
 
 fn write_pid_file(pid_file: &Path, pid: u32) -> anyhow::Result<()> {
     let started = stat(pid).context("it ended at once")?.started;
-    fs::write(pid_file, format!("{pid} {started}\n"))
+    // Whoever looks sees all of it or nothing.
+    let new = pid_file.with_extension("new");
+    fs::write(&new, format!("{pid} {started}\n"))
+        .and_then(|()| fs::rename(&new, pid_file))
         .with_context(|| format!("cannot write {}", pid_file.display()))
 }
 
@@ -151,7 +154,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// Waits until a daemon that was killed has let go of its ports and files.
 ///
 /// # Errors
-/// [`Interrupted`]; when it has not after ten seconds.
+/// [`Interrupted`]; when it has not after a minute.
 pub fn wait_until_gone(pid_file: &Path, stop: &Stop) -> anyhow::Result<()> {
     if gone_within(pid_file, KILL_LIMIT, stop)? {
         return Ok(());
@@ -170,19 +173,23 @@ pub fn end_daemon(
     limit: Duration,
     stop: &Stop,
 ) -> anyhow::Result<bool> {
-    let found = running(pid_file);
-    if let Some(pid) = found {
-        send(i32::try_from(pid)?, signal);
-        if !gone_within(pid_file, limit, stop)? {
-            send(i32::try_from(pid)?, Signal::Kill);
-            wait_until_gone(pid_file, stop)?;
+    let found = look(pid_file);
+    match found {
+        Life::Running(pid) => {
+            send(i32::try_from(pid)?, signal);
+            if !gone_within(pid_file, limit, stop)? {
+                send(i32::try_from(pid)?, Signal::Kill);
+                wait_until_gone(pid_file, stop)?;
+            }
         }
+        Life::Dying => wait_until_gone(pid_file, stop)?,
+        Life::Gone => {}
     }
     match fs::remove_file(pid_file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", pid_file.display()))
         }
-        _ => Ok(found.is_some()),
+        _ => Ok(matches!(found, Life::Running(_))),
     }
 }
 
@@ -296,7 +303,8 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]);
         start_daemon(command, &log, &pid).unwrap();
-        let daemon = Starting { name: "d", pid_file: &pid, log: &log, limit: POLL * 400 };
+        let daemon =
+            Starting { name: "d", pid_file: &pid, log: &log, limit: Duration::from_secs(120) };
         wait_until_ready(daemon, &Stop::manual(), || match tail(&log).as_str() {
             "ready" => Ok(()),
             other => bail!("{other}"),
@@ -315,7 +323,8 @@ mod tests {
             .args(["-c", "until [ -s \"$0\" ]; do :; done; echo no such luck; exit 1"])
             .arg(&pid);
         start_daemon(command, &log, &pid).unwrap();
-        let daemon = Starting { name: "d", pid_file: &pid, log: &log, limit: POLL * 400 };
+        let daemon =
+            Starting { name: "d", pid_file: &pid, log: &log, limit: Duration::from_secs(120) };
         let error = wait_until_ready(daemon, &Stop::manual(), || bail!("not yet")).unwrap_err();
         assert!(error.to_string().contains("no such luck"), "{error}");
     }

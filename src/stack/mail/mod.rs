@@ -23,7 +23,7 @@ use crate::stop::Stop;
 pub const END: Signal = Signal::Terminate;
 
 /// How long a start or an orderly end may take.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a probe waits for the greeting.
 const GREETING_LIMIT: Duration = Duration::from_millis(500);
