@@ -22,7 +22,7 @@ use crate::stages::consume::selection::{ask_kafka, find_topic};
 /// How long the cluster may take to answer.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long the cluster may take to acknowledge a few messages.
-const ACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(30);
+const ACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stop is looked for meanwhile.
 const SLICE: Duration = Duration::from_millis(100);
 /// How long leaving the cluster may take.
