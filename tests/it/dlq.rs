@@ -82,6 +82,7 @@ fn copies(topic: &str) -> BTreeMap<String, usize> {
 /// marked as redriven.
 #[track_caller]
 fn assert_each_redriven_once(sandbox: &Sandbox, number: usize) {
+    kafka().await_markers(&sandbox.topic);
     let copies = copies(&sandbox.topic);
     assert_eq!(copies.len(), number, "{copies:?}");
     assert!(copies.values().all(|count| *count == 1), "{copies:?}");

@@ -178,6 +178,7 @@ fn until_the_end_means_behind_an_open_transaction_too() {
     let open: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka().address.to_string())
         .set("transactional.id", topic)
+        .set("transaction.timeout.ms", "600000")
         .create()
         .expect("a producer");
     open.init_transactions(PATIENCE).expect("a transactional producer");

@@ -202,7 +202,7 @@ fn events_come_at_the_rate_asked_for() {
     for flags in ["--num 10 --rate 20", "--num 10 --interval 50ms"] {
         let report = produce(&sandbox, flags).finish().success().json();
         let seconds = report["seconds"].as_f64().unwrap();
-        assert!((0.45..5.0).contains(&seconds), "{flags}: {seconds} s");
+        assert!((0.45..20.0).contains(&seconds), "{flags}: {seconds} s");
     }
 }
 
@@ -211,7 +211,10 @@ fn a_stop_flushes_what_was_queued_and_tells_true_counts() {
     let sandbox = Sandbox::new("produce_stop").with_topic(2);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.json");
-    for (rate, signal) in [("--rate 1000", "INT"), ("", "TERM")] {
+    // As fast as it can, but with no more in its queue than is sent in the time that
+    // it has for its end.
+    let full_speed = "-X queue.buffering.max.messages=2000";
+    for (rate, signal) in [("--rate 1000", "INT"), (full_speed, "TERM")] {
         let flags = format!("--num 1000000000 {rate} --manifest");
         let before = contents(&sandbox.topic).len();
         let started = || (0..2).map(|p| kafka().watermarks(&sandbox.topic, p).1).sum::<i64>();
@@ -279,7 +282,7 @@ fn json(output: &std::process::Output) -> serde_json::Value {
 #[test]
 fn a_cluster_that_goes_away_is_waited_for_and_this_is_said_once() {
     let mock = Mock::new("away");
-    let mut child = mock.produce("away", "--num 3000 --rate 1000").spawn().unwrap();
+    let mut child = mock.produce("away", "--num 20000 --rate 2000").spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (sender, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -291,7 +294,7 @@ fn a_cluster_that_goes_away_is_waited_for_and_this_is_said_once() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let report = json(&output);
-    assert_eq!((&report["sent"], &report["acknowledged"]), (&3000.into(), &3000.into()));
+    assert_eq!((&report["sent"], &report["acknowledged"]), (&20_000.into(), &20_000.into()));
     assert_eq!(said.iter().collect::<Vec<_>>(), ["the cluster is back"]);
 }
 

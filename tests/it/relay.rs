@@ -105,9 +105,23 @@ impl Flow {
     }
 
     /// Waits until a worker has published something that is not committed.
+    /// Publishes a hundred orders, the next ones after `published`, and stops the
+    /// worker (SIGSTOP) with a transaction open that has them. Where it was faster
+    /// than the test, a hundred more are published. How many are committed.
     #[track_caller]
-    fn await_open_transaction(&self) {
-        eventually("a transaction is open", || self.has_open_transaction());
+    fn stop_in_a_transaction(&self, worker: &Running, mut published: usize) -> usize {
+        loop {
+            self.publish(published..published + 100);
+            let is_through = || self.position() >= published as i64 + 100;
+            eventually("a transaction", || self.has_open_transaction() || is_through());
+            worker.signal("STOP");
+            if self.has_open_transaction() && self.position() == published as i64 {
+                return published;
+            }
+            worker.signal("CONT");
+            published += 100;
+            eventually("they are committed", || self.position() == published as i64);
+        }
     }
 
     fn has_open_transaction(&self) -> bool {

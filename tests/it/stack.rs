@@ -301,8 +301,12 @@ fn script(path: &Path, body: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Asks for metadata as a client of creds.json does.
-fn asks(creds: &Path, change: impl Fn(&mut ClientConfig)) -> Result<usize, String> {
+/// Asks for metadata as a client of creds.json does, for so long.
+fn asks(
+    creds: &Path,
+    limit: Duration,
+    change: impl Fn(&mut ClientConfig),
+) -> Result<usize, String> {
     let text = fs::read(creds).unwrap();
     let creds: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let kafka = &creds["kafka"];
@@ -325,7 +329,7 @@ fn asks(creds: &Path, change: impl Fn(&mut ClientConfig)) -> Result<usize, Strin
     }
     change(&mut config);
     let client: BaseConsumer = config.create().map_err(|error| error.to_string())?;
-    match client.fetch_metadata(None, Duration::from_secs(5)) {
+    match client.fetch_metadata(None, limit) {
         Ok(metadata) => Ok(metadata.brokers().len()),
         Err(error) => Err(error.to_string()),
     }
@@ -335,18 +339,20 @@ fn asks(creds: &Path, change: impl Fn(&mut ClientConfig)) -> Result<usize, Strin
 fn every_listener_answers_those_who_may_and_refuses_others() {
     let stack = stack();
     for creds in [&stack.creds, &stack.creds_sasl, &stack.creds_plaintext] {
-        assert_eq!(asks(creds, |_| {}), Ok(1), "{}", creds.display());
+        assert_eq!(asks(creds, PATIENCE, |_| {}), Ok(1), "{}", creds.display());
     }
-    let no_certificate = asks(&stack.creds, |config| {
+    // A refusal is no answer to the client: it tries again until its time is over.
+    let soon = Duration::from_secs(5);
+    let no_certificate = asks(&stack.creds, soon, |config| {
         config.remove("ssl.key.location");
         config.remove("ssl.certificate.location");
     });
     assert!(no_certificate.is_err(), "mutual TLS wants a certificate");
-    let wrong_password = asks(&stack.creds_sasl, |config| {
+    let wrong_password = asks(&stack.creds_sasl, soon, |config| {
         config.set("sasl.password", "wrong");
     });
     assert!(wrong_password.is_err(), "SASL wants the password");
-    let no_ca = asks(&stack.creds_sasl, |config| {
+    let no_ca = asks(&stack.creds_sasl, soon, |config| {
         config.set("ssl.ca.location", stack.cert_path.join("service.cert").to_str().unwrap());
     });
     assert!(no_ca.is_err(), "the server's certificate is of the stack's CA");

@@ -1,12 +1,11 @@
 //! Card numbers never reach a topic that we write to, nor what we print.
 
-use std::time::Duration;
-
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::*;
+use crate::support::PATIENCE;
 
 const NUMBER: &str = "4111111111111111";
 
@@ -77,7 +76,7 @@ fn publish_with_header(sandbox: &Sandbox, key: &str, order: &Value) {
     let payload = order.to_string();
     let record = BaseRecord::to(&sandbox.topic).key(key).payload(&payload).headers(headers);
     assert!(producer.send(record).is_ok());
-    producer.flush(Duration::from_secs(30)).expect("an acknowledgement");
+    producer.flush(PATIENCE).expect("an acknowledgement");
 }
 
 /// The value of the header `trace` of each record.

@@ -55,10 +55,10 @@ fn time_spent_on_joining_is_not_idle() {
         "begin; select from orderctl.ledger_position where group_name = '{}' for update",
         sandbox.group
     ));
-    let worker = sandbox.consume("orders").args(["--idle-exit", "2s"]).spawn();
+    let worker = sandbox.consume("orders").args(["--idle-exit", "5s"]).spawn();
     eventually("the claim waits", || sandbox.lock_waiters() == 1);
     // Longer than the run may be idle.
-    std::thread::sleep(Duration::from_millis(2_500));
+    std::thread::sleep(Duration::from_millis(5_500));
     holder.run("rollback");
     assert_eq!(worker.finish().success().json()["stored"], 99);
 }
@@ -68,8 +68,8 @@ fn idle_exit_counts_from_the_last_record() {
     let sandbox = Sandbox::new("idle").with_topic(1);
     sandbox.set_up("orders");
     sandbox.publish(&orders("o", 100));
-    let limit = Duration::from_secs(5);
-    let mut worker = sandbox.consume("orders").args(["--idle-exit", "5s"]).spawn();
+    let limit = Duration::from_secs(10);
+    let mut worker = sandbox.consume("orders").args(["--idle-exit", "10s"]).spawn();
     sandbox.wait_for_rows("orders", 100, &mut worker);
     let (begun, mut rows) = (Instant::now(), 100);
     while begun.elapsed() < limit + limit / 5 {

@@ -173,7 +173,7 @@ fn an_open_transaction_of_somebody_else_hides_nothing() {
     let sandbox = rejected("hidden", 2);
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka().address.to_string());
-    config.set("transactional.id", &sandbox.topic);
+    config.set("transactional.id", &sandbox.topic).set("transaction.timeout.ms", "600000");
     let other: ThreadedProducer<DefaultProducerContext> = config.create().expect("a producer");
     other.init_transactions(PATIENCE).expect("a transactional producer");
     other.begin_transaction().expect("a transaction");

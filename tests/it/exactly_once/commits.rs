@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::cuts::{behind, end, hold_commit, let_commit_end, make_commits_wait};
 use super::workers::backends_mid_copy;
-use super::{assert_each_once, at_least, note_pause, sandbox, worker};
+use super::{STAYS, assert_each_once, at_least, note_pause, sandbox, worker};
 use crate::support::{Proxy, Sandbox, Session, eventually, order_with, orders, sql_value, stack};
 
 /// Bytes of the longest text in a [`long_order`].
@@ -28,11 +28,11 @@ fn received(sandbox: &Sandbox) -> usize {
 #[test]
 fn a_worker_killed_before_its_commit_is_sent_leaves_nothing_of_the_batch() {
     let sandbox = sandbox("before", 1);
-    let one_writer = |proxy: &Proxy| behind(proxy, &sandbox).args(["--writers", "1"]).spawn();
+    let one_writer = |proxy: &Proxy| behind(proxy, &sandbox).args(["--writers", "1"]);
     // How many bytes it takes to start and to store one batch, of which COMMIT
     // is the last.
     let proxy = Proxy::to(stack().postgres);
-    let mut first = one_writer(&proxy);
+    let mut first = one_writer(&proxy).args(STAYS).spawn();
     sandbox.publish(&long_order("first"));
     at_least(&sandbox, 1, &mut first);
     let total = proxy.bytes();
@@ -43,7 +43,7 @@ fn a_worker_killed_before_its_commit_is_sent_leaves_nothing_of_the_batch() {
         let proxy = Proxy::to(stack().postgres);
         proxy.silence_after(bytes);
         sandbox.publish(&long_order(&format!("row-{rows}")));
-        let worker = one_writer(&proxy);
+        let worker = one_writer(&proxy).spawn();
         eventually("the silence", || !proxy.is_due());
         eventually("a COPY waits for its data", || backends_mid_copy(&sandbox).len() == 1);
         if bytes == total - 40 {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{assert_each_once, at_least, producer, sandbox, worker};
+use super::{STAYS, assert_each_once, at_least, producer, sandbox, worker};
 use crate::support::program::Running;
 use crate::support::{
-    Proxy, Sandbox, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
+    Proxy, Sandbox, Session, drop_role, eventually, kafka, orders, sql, sql_value, stack, uri_as,
     uri_at_port,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn end(worker: Running) -> serde_json::Value {
 #[test]
 fn backends_ended_again_and_again_lose_and_double_nothing() {
     let sandbox = sandbox("ended", 3);
-    let worker = worker(&sandbox).args(["--batch-rows", "500"]).spawn();
+    let worker = worker(&sandbox).args(["--batch-rows", "500"]).args(STAYS).spawn();
     for round in 0..25 {
         sandbox.scatter(&orders(&format!("r{round}-"), 1_000));
         // Whatever it does just then, even nothing: no state may matter. Those that
@@ -39,7 +39,7 @@ fn backends_ended_again_and_again_lose_and_double_nothing() {
 fn a_link_to_the_database_that_is_cut_at_any_byte_loses_and_doubles_nothing() {
     let sandbox = sandbox("cut_db", 3);
     let proxy = Proxy::to(stack().postgres);
-    let worker = behind(&proxy, &sandbox).args(["--batch-rows", "500"]).spawn();
+    let worker = behind(&proxy, &sandbox).args(["--batch-rows", "500"]).args(STAYS).spawn();
     let producer = producer(&sandbox, 30_000, 3_000);
     let mut bytes = 1;
     for _ in 0..25 {
@@ -129,7 +129,7 @@ fn a_commit_whose_answer_is_lost_is_found_out_to_be_done_or_not() {
     let sandbox = sandbox("in_doubt", 1);
     make_commits_wait(&sandbox);
     let proxy = Proxy::to(stack().postgres);
-    let worker = behind(&proxy, &sandbox).spawn();
+    let worker = behind(&proxy, &sandbox).args(STAYS).spawn();
     let holder = Session::open();
     for (round, is_done) in [(1, true), (2, false), (3, true), (4, false)] {
         hold_commit(&holder, &sandbox, &orders(&format!("r{round}-"), 100));
@@ -168,7 +168,8 @@ fn a_database_that_lets_nobody_in_is_waited_out_without_leaving_the_group() {
     let proxy = Proxy::to(stack().postgres);
     // Whoever does not poll for so long is put out of the group.
     let mut worker = behind(&proxy, &sandbox)
-        .args(["-X", "max.poll.interval.ms=6000", "--batch-rows", "100"])
+        .args(["-X", "max.poll.interval.ms=6000", "-X", "session.timeout.ms=6000"])
+        .args(["--batch-rows", "100"])
         .spawn();
     sandbox.publish(&orders("a", 100));
     at_least(&sandbox, 100, &mut worker);
@@ -198,8 +199,12 @@ fn a_role_that_has_no_connection_left_is_waited_out() {
     let mut worker = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", own).spawn();
     sandbox.publish(&orders("a", 10));
     at_least(&sandbox, 10, &mut worker);
+    eventually("it knows that they are stored", || {
+        kafka().told_position(&sandbox.group, &sandbox.topic) == Some(10)
+    });
     sql(&format!("alter role {role} connection limit 0"));
     sandbox.terminate_backends();
+    eventually("they have ended", || sandbox.backends() == 0);
     sandbox.publish(&orders("b", 10));
     let links = proxy.links();
     eventually("it tries again", || proxy.links() >= links + 4);

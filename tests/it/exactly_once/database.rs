@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Publishing, assert_each_once, at_least, note_pause, sandbox, worker};
-use crate::support::{Sandbox, Server, Session, Shutdown, eventually, kafka, orders, sql, uri_as};
+use super::{Publishing, STAYS, assert_each_once, at_least, note_pause, sandbox, worker};
+use crate::support::{Sandbox, Server, Session, Shutdown, eventually, kafka, orders, uri_as};
 
 /// How many records the topic has.
 fn published(sandbox: &Sandbox) -> i64 {
@@ -12,25 +12,17 @@ fn published(sandbox: &Sandbox) -> i64 {
 }
 
 /// Backends of the group.
-fn backends(sandbox: &Sandbox) -> usize {
-    let rows = sql(&format!(
-        "select from pg_stat_activity where application_name = '{}'",
-        sandbox.application()
-    ));
-    rows.len()
-}
-
 #[test]
 fn a_database_that_is_restarted_again_and_again_loses_and_doubles_nothing() {
     let mut server = Server::start("");
     let sandbox = sandbox("restarted", 3);
-    let mut worker = worker(&sandbox).spawn();
+    let mut worker = worker(&sandbox).args(STAYS).spawn();
     let publishing = Publishing::into(&sandbox);
     let restarts = [Shutdown::Fast, Shutdown::Immediate].repeat(3);
     let mut rows = 0;
     for how in &restarts {
         at_least(&sandbox, rows + 300, &mut worker);
-        eventually("its writers to be connected", || backends(&sandbox) >= 2);
+        eventually("its writers to be connected", || sandbox.backends() >= 2);
         let stopped = Instant::now();
         server.stop(*how);
         let before = published(&sandbox);
@@ -90,7 +82,7 @@ fn a_server_that_has_no_connection_left_is_waited_out() {
         while let Ok(other) = Session::open_at(&uri) {
             others.push(other);
         }
-        backends(&sandbox) == 0 && others.len() == 9
+        sandbox.backends() == 0 && others.len() == 9
     });
     sandbox.publish(&orders("b", 10));
     let refused = || server.log().matches("remaining connection slots are reserved").count();

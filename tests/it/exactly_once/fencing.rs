@@ -1,6 +1,6 @@
 //! The ledger's epoch: who does not know it writes nothing.
 
-use super::{assert_each_once, at_least, producer, sandbox, worker};
+use super::{STAYS, assert_each_once, at_least, producer, sandbox, worker};
 use crate::support::{Sandbox, eventually, orders, sql, verified};
 
 /// Takes all partitions over, as another worker's claim would.
@@ -30,7 +30,7 @@ fn a_worker_whose_partitions_were_taken_over_rejoins_and_goes_on_from_the_ledger
 #[test]
 fn a_batch_of_an_old_epoch_or_position_leaves_no_trace() {
     let sandbox = sandbox("trace", 1);
-    let mut worker = worker(&sandbox).spawn();
+    let mut worker = worker(&sandbox).args(STAYS).spawn();
     sandbox.publish(&orders("a", 10));
     at_least(&sandbox, 10, &mut worker);
     // Somebody else has stored, as far as the ledger tells, what comes next; a

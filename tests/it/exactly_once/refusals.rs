@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::cuts::{behind, waiting};
 use super::workers::backends_mid_copy;
-use super::{assert_each_once, at_least, note_pause, produce, sandbox, worker};
+use super::{STAYS, assert_each_once, at_least, note_pause, produce, sandbox, worker};
 use crate::support::{
     Proxy, Sandbox, Server, Session, drop_role, eventually, orders, sql, sql_value, stack, uri_as,
 };
@@ -54,7 +54,7 @@ fn a_database_that_is_read_only_is_waited_out() {
 fn a_copy_that_the_administrator_cancels_is_done_again() {
     let sandbox = sandbox("cancelled", 2);
     let proxy = Proxy::to(stack().postgres);
-    let mut worker = behind(&proxy, &sandbox).spawn();
+    let mut worker = behind(&proxy, &sandbox).args(["--writers", "1"]).spawn();
     sandbox.publish(&orders("a", 100));
     at_least(&sandbox, 100, &mut worker);
     for round in 1..=5 {
@@ -84,7 +84,8 @@ fn a_serialization_failure_is_tried_again() {
     let role = sandbox.create_role();
     sql(&format!("alter role {role} set default_transaction_isolation = 'serializable'"));
     let uri = uri_as(&role, stack().postgres.port());
-    let mut worker = worker(&sandbox).env("ORDERCTL_POSTGRES_URI", &uri).spawn();
+    let run = worker(&sandbox).args(STAYS).env("ORDERCTL_POSTGRES_URI", &uri);
+    let mut worker = run.spawn();
     sandbox.publish(&orders("a", 100));
     at_least(&sandbox, 100, &mut worker);
     let other = Session::open();

@@ -4,7 +4,7 @@
 use super::cuts::behind;
 use super::workers::held_mid_copy;
 use super::{assert_each_once, at_least, sandbox, worker};
-use crate::support::{Proxy, Sandbox, eventually, orders, stack};
+use crate::support::{Proxy, Sandbox, eventually, kafka, orders, stack};
 
 const SIGNALS: [&str; 2] = ["INT", "TERM"];
 
@@ -51,6 +51,9 @@ fn a_signal_while_the_database_refuses_ends_the_run_in_time() {
         let mut worker = behind(&proxy, &sandbox).args(["--batch-rows", "100"]).spawn();
         sandbox.publish(&orders("a", 100));
         at_least(&sandbox, 100, &mut worker);
+        eventually("it knows that they are stored", || {
+            kafka().told_sum(&sandbox.group, &sandbox.topic) == 100
+        });
         proxy.refuse(true);
         proxy.cut();
         // More than it can hold: its partitions are paused.

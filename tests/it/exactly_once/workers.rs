@@ -1,6 +1,6 @@
 //! Workers that are killed and stopped, and groups that change.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::cuts::{behind, end};
 use super::{assert_each_once, at_least, note_pause, produce, producer, sandbox, worker};
@@ -53,7 +53,8 @@ pub(super) fn backends_mid_copy(sandbox: &Sandbox) -> Vec<String> {
 /// of a COPY: one batch of about a megabyte, of which the database gets a part.
 /// There are 5,100 orders in all. With it comes how many are stored.
 pub(super) fn held_mid_copy(worker: Run, proxy: &Proxy, sandbox: &Sandbox) -> (Running, usize) {
-    let mut worker = worker.spawn();
+    // Of several writers one could be waiting for the answer to its COMMIT.
+    let mut worker = worker.args(["--writers", "1"]).spawn();
     sandbox.publish(&orders("a", 100));
     at_least(sandbox, 100, &mut worker);
     proxy.silence_after(200_000);
@@ -69,7 +70,6 @@ pub(super) fn replace(zombie: &Running, other: Run, sandbox: &Sandbox, fault: &s
     let mut other = other.spawn();
     at_least(sandbox, 5_100, &mut other);
     note_pause(fault, stopped);
-    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
     other
 }
 

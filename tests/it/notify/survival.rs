@@ -1,5 +1,7 @@
 //! Workers that are killed, and several at once.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ fn a_mail_is_repeated_after_a_kill_only_where_nobody_can_say_whether_it_was_sent
     let elsewhere = Elsewhere::new(&server, "none");
     let orders = ["content", "rcpt"].map(|name| urgent(name, &format!("{name}@example.com")));
     sandbox.publish(&orders);
-    let running = elsewhere.at(notify(&sandbox)).spawn();
+    let running = elsewhere.at(notify(&sandbox)).args(["--timeout", "180s"]).spawn();
     eventually("both mails hang", || server.stalled() == 2);
     running.kill();
     assert_eq!(column(&sandbox, "state"), ["sending"; 2]);
@@ -38,21 +40,28 @@ fn a_mail_that_was_taken_while_the_database_was_away_is_not_sent_again_by_anothe
     let sandbox = sandbox("outage", 2);
     let database = Arc::new(Proxy::to(stack().postgres));
     let cut = Arc::clone(&database);
+    let folder = tempfile::tempdir().unwrap();
+    let logs = ["one", "two"].map(|name| folder.path().join(name));
+    let is_at_work =
+        |log: &PathBuf| fs::read_to_string(log).is_ok_and(|text| text.contains("reading"));
+    let both = logs.clone();
     let server = Smtp::start(move |step, _, times| {
         if (step, times) == (Step::Content, 0) {
+            // Its very first question a worker asks once only.
+            eventually("both are at work", || both.iter().all(is_at_work));
             cut.refuse(true);
             cut.cut();
         }
         Answer::Good
     });
     let elsewhere = Elsewhere::new(&server, "none");
-    let worker = || {
+    let worker = |log: PathBuf| {
         let run =
             notify(&sandbox).env("ORDERCTL_POSTGRES_URI", uri_at_port(database.address.port()));
-        elsewhere.at(run).arg("-v").spawn()
+        elsewhere.at(run).args(["-v", "--log-file"]).arg(log).spawn()
     };
     sandbox.publish(&[urgent("o", "a@example.com")]);
-    let workers = [worker(), worker()];
+    let workers = logs.map(worker);
     eventually("the lease is over", || {
         column(&sandbox, "content_at is not null and lease_until < now()") == ["t"]
     });

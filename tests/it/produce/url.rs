@@ -201,7 +201,7 @@ fn a_stop_is_heard_while_the_service_is_away_silent_or_not_due() {
         run.interrupt();
         run.finish().code(130);
         // The waits that it must not sit out are 30 s and 10 minutes.
-        assert!(started.elapsed() < Duration::from_secs(5), "{url}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{url}: {:?}", started.elapsed());
     }
 }
 

@@ -17,7 +17,7 @@ fn figures_equal_the_summary_and_lag_goes_to_zero() {
             && seen.sum("orderctl_partitions_assigned") == 3.0
             && seen.sum("orderctl_partition_lag_records") == 0.0
     });
-    assert_eq!(watched.get("/readyz"), (200, "ready\n".into()));
+    assert_eq!(watched.wait_for_ready(200), "ready\n");
     let seen = watched.scrape();
     let summary = end(watched.running);
     for (metric, name) in [

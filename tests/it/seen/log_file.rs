@@ -45,12 +45,12 @@ fn a_history_of_publishing_has_figures_every_second_and_the_totals_of_the_summar
     let sandbox = Sandbox::new("published").with_topic(2);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log");
-    // Four seconds' worth.
+    // Ten seconds' worth.
     let run = Run::new(["produce", "--topic-name", &sandbox.topic, "-o", "json"]).args([
         "--num",
         "2000",
         "--rate",
-        "500",
+        "200",
         "--log-file",
     ]);
     let summary = run.arg(&path).finish().success().json();

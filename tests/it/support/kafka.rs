@@ -2,17 +2,20 @@
 //! listener.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedMessage;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DefaultProducerContext, DeliveryResult, Producer as _, ProducerContext,
+    ThreadedProducer,
+};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::{PATIENCE, eventually, stack};
 
@@ -39,6 +42,29 @@ pub struct Raw<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+/// The broker may take its time, and the client waits for it.
+fn patient() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}
+
+/// Notes which records were given up: a flush does not tell.
+#[derive(Debug, Default)]
+struct Deliveries {
+    failures: Mutex<Vec<String>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failures.lock().expect("no panic while it is held").push(error.to_string());
+        }
+    }
+}
+
 impl Kafka {
     fn config(self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -63,7 +89,7 @@ impl Kafka {
         for (name, value) in settings {
             new = new.set(name, value);
         }
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let options = patient();
         let created = block_on(admin.create_topics([&new], &options));
         let results = created.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "create {topic}: {results:?}");
@@ -74,7 +100,7 @@ impl Kafka {
     /// Adds partitions to a topic, so that it has this many.
     pub fn extend_topic(self, topic: &str, partitions: usize) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let options = patient();
         let more = NewPartitions::new(topic, partitions);
         let results = block_on(admin.create_partitions([&more], &options)).expect("an answer");
         assert!(results.iter().all(Result::is_ok), "extend {topic}: {results:?}");
@@ -83,7 +109,7 @@ impl Kafka {
     /// Deletes a topic.
     pub fn delete_topic(self, topic: &str) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let options = patient();
         let deleted = block_on(admin.delete_topics(&[topic], &options));
         let results = deleted.expect("an answer from the broker");
         assert!(results.iter().all(Result::is_ok), "delete {topic}: {results:?}");
@@ -91,12 +117,12 @@ impl Kafka {
 
     /// Produces records in order and waits for every acknowledgement.
     pub fn produce<'a>(self, topic: &str, records: impl IntoIterator<Item = Raw<'a>>) {
-        let producer: ThreadedProducer<DefaultProducerContext> = self
+        let producer: ThreadedProducer<Deliveries> = self
             .config()
             .set("enable.idempotence", "true")
             .set("message.max.bytes", "20000000")
-            .set("message.timeout.ms", "30000")
-            .create()
+            .set("message.timeout.ms", PATIENCE.as_millis().to_string())
+            .create_with_context(Deliveries::default())
             .expect("a producer");
         for raw in records {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic);
@@ -109,6 +135,8 @@ impl Kafka {
             }
         }
         producer.flush(PATIENCE).expect("acknowledgements");
+        let failures = producer.context().failures.lock().expect("no panic while it is held");
+        assert!(failures.is_empty(), "{topic}: not acknowledged: {failures:?}");
     }
 
     /// Produces one record to partition 0 with a timestamp of the test's own.
@@ -141,6 +169,15 @@ impl Kafka {
             false => producer.abort_transaction(PATIENCE),
         };
         ended.expect("the end of the transaction");
+        self.await_markers(topic);
+    }
+
+    /// Waits until no transaction is open in a topic. The markers of one that has
+    /// ended come after the answer to its end, and hide its records until then.
+    pub fn await_markers(self, topic: &str) {
+        let is_open = |partition| self.watermarks(topic, partition).1 < self.end(topic, partition);
+        let partitions = i32::try_from(self.partitions(topic)).expect("few partitions");
+        eventually("transactions have ended", || !(0..partitions).any(is_open));
     }
 
     /// Removes a topic's records before an offset of partition 0, as retention
@@ -149,7 +186,7 @@ impl Kafka {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let options = patient();
         let removed = block_on(admin.delete_records(&list, &options)).expect("an answer");
         assert!(removed.elements().iter().all(|one| one.error().is_ok()), "{removed:?}");
         assert_eq!(self.watermarks(topic, 0).0, offset);

@@ -173,6 +173,12 @@ impl Sandbox {
         orderctl::edges::postgres::application_name(&self.group)
     }
 
+    /// How many connections to the database the group has.
+    pub fn backends(&self) -> usize {
+        let named = format!("application_name = '{}'", self.application());
+        sql(&format!("select from pg_stat_activity where {named}")).len()
+    }
+
     /// Ends every backend of the group; how many there were.
     pub fn terminate_backends(&self) -> usize {
         let ended = sql(&format!(

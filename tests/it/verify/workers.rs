@@ -1,7 +1,7 @@
 //! Beside workers, and after each way of treating duplicates.
 
 use super::{counts, fine};
-use crate::support::{Run, Sandbox, order, orders};
+use crate::support::{Run, Sandbox, eventually, order, orders};
 
 #[test]
 fn it_runs_beside_workers_and_finds_each_moment_consistent() {
@@ -14,6 +14,8 @@ fn it_runs_beside_workers_and_finds_each_moment_consistent() {
     sandbox.wait_for_rows("orders", 1_000, &mut workers[0]);
     let mut seen = Vec::new();
     for _ in 0..5 {
+        let before = sandbox.count("orders");
+        eventually("more is stored", || sandbox.count("orders") > before);
         let [read, stored] = counts(&fine(&sandbox)["totals"], ["read", "stored"]);
         assert!(stored > 0 && stored < read, "{stored} of {read}");
         seen.push(read);
