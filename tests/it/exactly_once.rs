@@ -52,6 +52,23 @@ fn worker(sandbox: &Sandbox) -> Run {
 /// a test counts what it did itself.
 const STAYS: [&str; 2] = ["-X", "session.timeout.ms=30000"];
 
+/// Does a fault to a group until its partitions were not taken over for once. A
+/// broker that stands still for some seconds, as on a busy machine, puts members out
+/// of their groups too, but not each time.
+#[track_caller]
+fn without_takeover(sandbox: &Sandbox, mut fault: impl FnMut()) {
+    const TRIES_MAX: usize = 5;
+    for _ in 0..TRIES_MAX {
+        let epochs = sandbox.epochs();
+        fault();
+        if sandbox.epochs() == epochs {
+            return;
+        }
+        eprintln!("taken over: {epochs:?} became {:?}", sandbox.epochs());
+    }
+    panic!("the partitions were taken over {TRIES_MAX} times in a row");
+}
+
 /// Publishes generated orders while the test goes on, so many a second.
 fn producer(sandbox: &Sandbox, number: usize, rate: usize) -> Running {
     let (number, rate) = (number.to_string(), rate.to_string());
