@@ -38,6 +38,7 @@ const DEFAULTS: &[(&[&str], &str)] = &[
 pub struct Producer {
     inner: BaseProducer<Deliveries>,
     topic: String,
+    linger: Duration,
 }
 
 /// What became of one record.
@@ -64,7 +65,12 @@ impl Producer {
         let config = producer_config(settings);
         let inner = BaseProducer::from_config_and_context(&config, Deliveries::new(console))
             .map_err(|error| anyhow::anyhow!("cannot make a producer: {}", describe(&error)))?;
-        Ok(Producer { inner, topic: topic.to_owned() })
+        Ok(Producer { inner, topic: topic.to_owned(), linger: linger(&config) })
+    }
+
+    /// How long records wait for others to fill their batch.
+    pub fn linger(&self) -> Duration {
+        self.linger
     }
 
     /// Queues a copy of one record; the same key goes to the same partition.
@@ -106,6 +112,15 @@ impl Producer {
         let context = self.context();
         let settled = context.settled.load(Ordering::Relaxed);
         context.queued.load(Ordering::Relaxed).saturating_sub(settled)
+    }
+
+    /// How many records were ever queued, and how many of those were acknowledged,
+    /// refused or given up.
+    pub fn counts(&self) -> (u64, u64) {
+        let context = self.context();
+        // In this order: what is settled was queued before.
+        let settled = context.settled.load(Ordering::Relaxed);
+        (context.queued.load(Ordering::Relaxed), settled)
     }
 
     /// How many records the cluster has acknowledged.
@@ -179,6 +194,13 @@ fn producer_config(settings: &KafkaSettings) -> ClientConfig {
         }
     }
     config
+}
+
+/// Of its two names in a configuration, the one that is there: see [`DEFAULTS`].
+fn linger(config: &ClientConfig) -> Duration {
+    let named = ["linger.ms", "queue.buffering.max.ms"].iter().find_map(|name| config.get(name));
+    let ms = named.and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
 }
 
 /// Counts delivery reports, and knows whether the cluster is there.
@@ -273,5 +295,17 @@ mod tests {
         assert_eq!(config.get("compression.codec"), Some("zstd"));
         assert_eq!(config.get("linger.ms"), Some("5"));
         assert_eq!(config.get("acks"), Some("all"));
+    }
+
+    #[test]
+    fn the_linger_is_known_under_both_its_names() {
+        let linger_of = |name: &str, text: &str| {
+            let mut settings = KafkaSettings::plaintext("127.0.0.1:1");
+            settings.set(name, text);
+            linger(&producer_config(&settings))
+        };
+        assert_eq!(linger_of("client.id", "c"), Duration::from_millis(50));
+        assert_eq!(linger_of("linger.ms", "0.5"), Duration::from_micros(500));
+        assert_eq!(linger_of("queue.buffering.max.ms", "7"), Duration::from_millis(7));
     }
 }

@@ -1,5 +1,6 @@
 //! `produce`: events from a source into a topic, every one acknowledged.
 
+mod handover;
 mod inject;
 mod named;
 mod publish;
@@ -30,6 +31,7 @@ use crate::error::{Outcome, Usage};
 use crate::events::Kind;
 use crate::events::fake::{Generator, IdStyle};
 use crate::log::Level;
+use handover::Handover;
 use inject::{Faulty, Injection};
 use named::Named;
 use publish::{Run, Sink};
@@ -202,6 +204,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         Err(_) if context.stop.requested() => return Ok(Outcome::Interrupted),
         opened => opened?,
     };
+    let linger = match &sink {
+        Sink::Topic(producer) => producer.linger(),
+        Sink::Stdout(_) => Duration::ZERO,
+    };
     let mut run = Run {
         sink,
         pace: args.pace(),
@@ -213,6 +219,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
             &context.metrics,
             progress(args, context),
         ),
+        handover: Handover::new(linger, Instant::now()),
     };
     announce(args, context, seed);
     let started = Instant::now();

@@ -4,6 +4,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::time::{Duration, Instant};
 
+use super::handover::Handover;
 use super::report::Tally;
 use super::source::{Next, Record, Source};
 use super::watch::Watch;
@@ -48,6 +49,8 @@ pub struct Run<'r> {
     pub tally: Tally,
     /// Shows how far it is.
     pub watch: Watch<'r>,
+    /// When paced records go into the topic.
+    pub handover: Handover,
 }
 
 impl Run<'_> {
@@ -132,16 +135,25 @@ impl Run<'_> {
         loop {
             let left = due.saturating_sub(started.elapsed());
             // Below a millisecond it is better to be early than to sleep.
-            if left < Duration::from_millis(1) {
+            let is_due = left < Duration::from_millis(1);
+            if is_due && self.takes_more() {
                 return !self.stop.requested();
             }
             if !self.attend() {
                 return false;
             }
-            if self.stop.wait_for(left.min(Duration::from_millis(100))) {
+            let pause = if is_due { POLL } else { left.min(Duration::from_millis(100)) };
+            if self.stop.wait_for(pause) {
                 return false;
             }
         }
+    }
+
+    /// Whether the sink is to be given another record now.
+    fn takes_more(&mut self) -> bool {
+        let Sink::Topic(producer) = &self.sink else { return true };
+        let (queued, settled) = producer.counts();
+        self.handover.is_open(queued, settled, Instant::now())
     }
 
     /// Does what is to be done while there is nothing to send; false when nobody
