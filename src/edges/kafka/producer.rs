@@ -109,9 +109,8 @@ impl Producer {
     pub fn pending(&self) -> u64 {
         // librdkafka's own count has its log lines in it, of which `debug` makes
         // one at each look.
-        let context = self.context();
-        let settled = context.settled.load(Ordering::Relaxed);
-        context.queued.load(Ordering::Relaxed).saturating_sub(settled)
+        let (queued, settled) = self.counts();
+        queued.saturating_sub(settled)
     }
 
     /// How many records were ever queued, and how many of those were acknowledged,
