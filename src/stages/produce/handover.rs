@@ -5,12 +5,16 @@
 //! them without a pause until it may: a whole core, seen where answers take longer
 //! than the linger. So while the cluster is slow, records are handed over for as
 //! long as the linger only, and what is due later waits here until everything is
-//! answered for. In the long run the pace is the same.
+//! answered for, within reason. In the long run the pace is the same.
 
 use std::time::{Duration, Instant};
 
 /// So long a batch is filled at least, however short the linger is.
 const FILL_MIN: Duration = Duration::from_millis(20);
+
+/// So long a slow cluster is waited for. A partition without a leader, which may
+/// never answer, is not to hold up those that have one.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// Whether records may be handed over.
 #[derive(Debug)]
@@ -45,7 +49,8 @@ impl Handover {
             self.is_slow |= settled < self.mark.1;
             self.mark = (now, handed_over);
         }
-        !self.is_slow || now.duration_since(self.since) < self.fill
+        let age = now.duration_since(self.since);
+        !self.is_slow || age < self.fill || age >= HOLD_MAX
     }
 }
 
@@ -104,6 +109,16 @@ mod tests {
         assert!(!handover.is_open(30, 29, at(770)), "still taken for slow");
         assert!(handover.is_open(30, 30, at(800)), "answered in time");
         assert!(handover.is_open(40, 39, at(860)));
+    }
+
+    #[test]
+    fn a_partition_that_never_answers_does_not_hold_up_others_for_ever() {
+        let start = Instant::now();
+        let mut handover = Handover::new(LINGER, start);
+        handover.is_slow = true;
+        assert!(!handover.is_open(5, 4, start + HOLD_MAX - LINGER));
+        assert!(handover.is_open(5, 4, start + HOLD_MAX));
+        assert!(handover.is_open(500, 499, start + 3 * HOLD_MAX));
     }
 
     #[test]
